@@ -1,0 +1,440 @@
+//! The hub: the fan-out of one camera's frames to any number of readers. A ring that writers never wait for: no reader can
+//! slow the camera or another reader. Must not do IO and must not know what readers do with frames.
+//!
+//! A [`Reach::Live`] reader (a viewer, a push) that falls out of the ring is moved to the newest key frame and told how much
+//! it lost. A [`Reach::Whole`] reader (a recorder) may lag the whole ring and resumes where it was; when it falls out even so,
+//! it is told what it lost and goes on at the oldest frame that is left.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+
+use crate::media::frame::{Configuration, Frame, RunId, UtcMicros};
+use crate::plan::report::Reason;
+
+/// What a reader gets.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// The frames that follow belong to this run and need this configuration. Always precedes the first frame of a run and of
+    /// a configuration generation.
+    Configuration {
+        /// The run that the frames belong to.
+        run: RunId,
+        /// Codec parameters of both tracks.
+        configuration: Arc<Configuration>,
+    },
+    /// A frame.
+    Frame(Arc<Frame>),
+    /// No more frames of this run will come.
+    Ended(Arc<Ending>),
+    /// So many frames were missed, because this reader was too slow.
+    Lost(u64),
+}
+
+/// The end of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ending {
+    /// Which run.
+    pub run: RunId,
+    /// Why it ended: the reason of the gap that begins here.
+    pub reason: Reason,
+    /// One redacted sentence.
+    pub message: String,
+    /// When it was noticed.
+    pub at: UtcMicros,
+}
+
+/// How far a reader may lag, and what happens when it lags further.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// Starts at the newest key frame; moved there again when it falls out of the ring.
+    Live,
+    /// Starts at the newest key frame; loses only what has left the ring.
+    Whole,
+    /// Starts at the oldest entry of the ring and loses only what has left it: a recorder that takes over.
+    FromOldest,
+}
+
+/// What the ring may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// At least this long, in microseconds (and at least one GOP).
+    pub duration_micros: i64,
+    /// Never more than so many bytes of payload; beyond it the oldest frames go, even those of the newest GOP.
+    pub bytes: usize,
+}
+
+#[derive(Debug)]
+enum Entry {
+    Frame { frame: Arc<Frame>, configuration: Arc<Configuration> },
+    Ended(Arc<Ending>),
+}
+
+#[derive(Debug, Default)]
+struct Ring {
+    entries: VecDeque<Entry>,
+    /// Absolute index of `entries[0]`.
+    first: u64,
+    bytes: usize,
+    /// Absolute index of the newest video key frame, if it is still in the ring.
+    key: Option<u64>,
+    /// Whether the byte cap has evicted the newest GOP's key frame.
+    key_evicted: bool,
+    closed: bool,
+}
+
+impl Ring {
+    fn end(&self) -> u64 {
+        self.first + self.entries.len() as u64
+    }
+
+    fn push(&mut self, entry: Entry) {
+        if let Entry::Frame { frame, .. } = &entry {
+            self.bytes += frame.payload.len();
+            if frame.is_video_key() {
+                self.key = Some(self.end());
+                self.key_evicted = false;
+            }
+        }
+        self.entries.push_back(entry);
+    }
+
+    fn trim(&mut self, limits: Limits, newest: UtcMicros) {
+        let oldest_wanted = newest.0 - limits.duration_micros;
+        while let Some(front) = self.entries.front() {
+            let (at, size) = match front {
+                Entry::Frame { frame, .. } => (frame.utc.0, frame.payload.len()),
+                Entry::Ended(ending) => (ending.at.0, 0),
+            };
+            let over = self.bytes > limits.bytes && self.entries.len() > 1;
+            // The newest GOP stays whole, so that a new reader has a key frame to start at. With no key frame in the ring
+            // there is nothing to protect.
+            let protected = self.key.is_some_and(|key| self.first >= key);
+            let expired = at < oldest_wanted && !protected;
+            if !over && !expired {
+                break;
+            }
+            if self.key == Some(self.first) {
+                self.key = None;
+                self.key_evicted = true;
+            }
+            self.entries.pop_front();
+            self.bytes -= size;
+            self.first += 1;
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Shared {
+    ring: Mutex<Ring>,
+    limits: Mutex<Limits>,
+    /// Absolute index one past the newest entry; `u64::MAX` once closed.
+    head: watch::Sender<u64>,
+}
+
+impl Shared {
+    fn ring(&self) -> MutexGuard<'_, Ring> {
+        // A panic while the lock was held leaves at worst one entry too few; the data path goes on.
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The writing side and the place to get readers from. Clones share one ring.
+#[derive(Debug, Clone)]
+pub struct Hub {
+    shared: Arc<Shared>,
+}
+
+impl Hub {
+    /// An empty hub.
+    pub fn new(limits: Limits) -> Self {
+        let (head, _) = watch::channel(0);
+        Self { shared: Arc::new(Shared { ring: Mutex::default(), limits: Mutex::new(limits), head }) }
+    }
+
+    fn limits(&self) -> Limits {
+        *self.shared.limits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes what the ring may hold, from the next frame on.
+    pub fn set_limits(&self, limits: Limits) {
+        *self.shared.limits.lock().unwrap_or_else(PoisonError::into_inner) = limits;
+    }
+
+    /// Adds frames of one source batch, in order. Never waits for a reader.
+    pub fn publish(&self, configuration: &Arc<Configuration>, frames: impl IntoIterator<Item = Frame>) {
+        let limits = self.limits();
+        let head = {
+            let mut ring = self.shared.ring();
+            let mut newest = None;
+            for frame in frames {
+                newest = Some(frame.utc);
+                ring.push(Entry::Frame { frame: Arc::new(frame), configuration: configuration.clone() });
+            }
+            let Some(newest) = newest else { return };
+            ring.trim(limits, newest);
+            ring.end()
+        };
+        self.shared.head.send_replace(head);
+    }
+
+    /// Ends a run; readers learn the reason in its place among the frames.
+    pub fn end_run(&self, ending: Ending) {
+        let head = {
+            let mut ring = self.shared.ring();
+            // A dead run's pictures are no place for a new reader to start.
+            ring.key = None;
+            ring.push(Entry::Ended(Arc::new(ending)));
+            ring.end()
+        };
+        self.shared.head.send_replace(head);
+    }
+
+    /// No more frames will ever come; readers end when they have read what there is.
+    pub fn close(&self) {
+        self.shared.ring().closed = true;
+        self.shared.head.send_replace(u64::MAX);
+    }
+
+    /// A new reader.
+    pub fn subscribe(&self, reach: Reach) -> Reader {
+        let ring = self.shared.ring();
+        let (next, wait_for_key) = match reach {
+            Reach::FromOldest => (ring.first, true),
+            Reach::Live | Reach::Whole => (ring.key.unwrap_or_else(|| ring.end()), true),
+        };
+        drop(ring);
+        Reader {
+            shared: self.shared.clone(),
+            head: self.shared.head.subscribe(),
+            reach,
+            next,
+            wait_for_key,
+            known: None,
+        }
+    }
+
+    /// The frames of the newest GOP up to now, video only, with their configuration: what a snapshot decodes. `None` while no
+    /// run is alive or its key frame has left the ring.
+    pub fn newest_gop(&self) -> Option<(Arc<Configuration>, Vec<Arc<Frame>>)> {
+        let ring = self.shared.ring();
+        let start = usize::try_from(ring.key? - ring.first).ok()?;
+        let mut found: Option<Arc<Configuration>> = None;
+        let mut frames = Vec::new();
+        for entry in ring.entries.iter().skip(start) {
+            if let Entry::Frame { frame, configuration } = entry
+                && frame.track == crate::media::frame::TrackKind::Video
+            {
+                found.get_or_insert_with(|| configuration.clone());
+                frames.push(frame.clone());
+            }
+        }
+        found.map(|configuration| (configuration, frames))
+    }
+
+    /// Whether key frames are so far apart that the byte cap cannot hold a GOP: new readers must wait for the next one.
+    pub fn key_evicted(&self) -> bool {
+        self.shared.ring().key_evicted
+    }
+
+    /// Bytes of payload in the ring.
+    pub fn bytes(&self) -> usize {
+        self.shared.ring().bytes
+    }
+}
+
+/// One reader's place in the ring.
+#[derive(Debug)]
+pub struct Reader {
+    shared: Arc<Shared>,
+    head: watch::Receiver<u64>,
+    reach: Reach,
+    next: u64,
+    /// Frames before the next video key frame are skipped.
+    wait_for_key: bool,
+    known: Option<(RunId, u32)>,
+}
+
+impl Reader {
+    /// Everything that has come since the last call, waiting until there is something. `None` once the hub is closed and all
+    /// is read. Cancel safe.
+    pub async fn next(&mut self) -> Option<Vec<Event>> {
+        loop {
+            self.head.mark_unchanged();
+            let (events, closed) = self.take();
+            if !events.is_empty() {
+                return Some(events);
+            }
+            if closed || self.head.changed().await.is_err() {
+                return None;
+            }
+        }
+    }
+
+    /// Everything that has come since the last call, without waiting.
+    pub fn take_now(&mut self) -> Vec<Event> {
+        self.take().0
+    }
+
+    fn take(&mut self) -> (Vec<Event>, bool) {
+        let ring = self.shared.ring();
+        let mut events = Vec::new();
+        if self.next < ring.first {
+            let to = match self.reach {
+                Reach::Live => ring.key.unwrap_or_else(|| ring.end()),
+                Reach::Whole | Reach::FromOldest => ring.first,
+            };
+            events.push(Event::Lost(to - self.next));
+            self.next = to;
+            // After a hole only a key frame can be decoded.
+            self.wait_for_key = true;
+        }
+        let skip = usize::try_from(self.next - ring.first).unwrap_or(usize::MAX);
+        for entry in ring.entries.iter().skip(skip) {
+            match entry {
+                Entry::Ended(ending) => {
+                    self.wait_for_key = true;
+                    self.known = None;
+                    events.push(Event::Ended(ending.clone()));
+                }
+                Entry::Frame { frame, configuration } => {
+                    if self.wait_for_key && !frame.is_video_key() {
+                        continue;
+                    }
+                    self.wait_for_key = false;
+                    let needs = Some((frame.run, frame.generation));
+                    if self.known != needs {
+                        self.known = needs;
+                        events.push(Event::Configuration { run: frame.run, configuration: configuration.clone() });
+                    }
+                    events.push(Event::Frame(frame.clone()));
+                }
+            }
+        }
+        self.next = ring.end();
+        (events, ring.closed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::media::frame::{Codec, FrameKind, TrackConfiguration, TrackKind};
+
+    fn configuration(generation: u32) -> Arc<Configuration> {
+        let video = TrackConfiguration {
+            codec: Codec::H264,
+            timescale: 1000,
+            sample_entry: Bytes::new(),
+            codec_string: "avc1.42c01e".into(),
+            width: 64,
+            height: 48,
+            sample_rate: 0,
+            channels: 0,
+        };
+        Arc::new(Configuration { generation, video: Arc::new(video), audio: None })
+    }
+
+    fn frame(sequence: u64, key: bool) -> Frame {
+        Frame {
+            run: RunId(1),
+            sequence,
+            track: TrackKind::Video,
+            decode_time: sequence as i64 * 40,
+            composition_offset: 0,
+            duration: 40,
+            kind: if key { FrameKind::Key } else { FrameKind::Delta },
+            generation: 0,
+            utc: UtcMicros(sequence as i64 * 40_000),
+            payload: Bytes::from_static(&[0; 100]),
+        }
+    }
+
+    fn hub(millis: i64, bytes: usize) -> Hub {
+        Hub::new(Limits { duration_micros: millis * 1000, bytes })
+    }
+
+    fn sequences(events: &[Event]) -> Vec<u64> {
+        events
+            .iter()
+            .filter_map(|event| if let Event::Frame(frame) = event { Some(frame.sequence) } else { None })
+            .collect()
+    }
+
+    #[test]
+    fn a_new_reader_starts_at_the_newest_key_frame_with_its_configuration() {
+        let hub = hub(10_000, 1 << 20);
+        hub.publish(&configuration(0), (0..10).map(|n| frame(n, n % 4 == 0)));
+        let events = hub.subscribe(Reach::Live).take_now();
+        assert!(matches!(events[0], Event::Configuration { run: RunId(1), .. }));
+        assert_eq!(sequences(&events), [8, 9]);
+    }
+
+    #[test]
+    fn without_a_key_frame_a_reader_waits_for_one() {
+        let hub = hub(10_000, 1 << 20);
+        let mut reader = hub.subscribe(Reach::Whole);
+        hub.publish(&configuration(0), (1..4).map(|n| frame(n, false)));
+        assert!(reader.take_now().is_empty());
+        hub.publish(&configuration(0), (4..6).map(|n| frame(n, n == 4)));
+        assert_eq!(sequences(&reader.take_now()), [4, 5]);
+    }
+
+    #[test]
+    fn a_recorder_that_lags_the_ring_loses_nothing_and_a_viewer_jumps_to_the_key_frame() {
+        let hub = hub(400, 1 << 20);
+        let (mut recorder, mut viewer) = (hub.subscribe(Reach::Whole), hub.subscribe(Reach::Live));
+        hub.publish(&configuration(0), (0..8).map(|n| frame(n, n % 5 == 0)));
+        assert_eq!(sequences(&recorder.take_now()).len(), 8);
+        hub.publish(&configuration(0), (8..40).map(|n| frame(n, n % 5 == 0)));
+        let late = viewer.take_now();
+        assert!(matches!(late[0], Event::Lost(35)), "{late:?}");
+        assert_eq!(sequences(&late), [35, 36, 37, 38, 39]);
+        // The recorder fell out of the ring too: it is told, and goes on at the oldest key frame that is left.
+        let recorded = recorder.take_now();
+        assert!(matches!(recorded[0], Event::Lost(_)));
+        assert_eq!(sequences(&recorded).first(), Some(&30));
+    }
+
+    #[test]
+    fn the_ring_keeps_a_whole_gop_but_never_more_than_its_bytes() {
+        let hub = hub(100, 1000);
+        hub.publish(&configuration(0), (0..8).map(|n| frame(n, n == 0)));
+        assert_eq!(hub.bytes(), 800, "longer than 100 ms, but one GOP");
+        hub.publish(&configuration(0), (8..30).map(|n| frame(n, false)));
+        assert!(hub.bytes() <= 1000);
+        assert!(hub.key_evicted());
+        assert!(hub.newest_gop().is_none());
+        hub.publish(&configuration(0), [frame(30, true)]);
+        assert!(!hub.key_evicted());
+    }
+
+    #[test]
+    fn the_end_of_a_run_is_told_in_its_place() {
+        let hub = hub(10_000, 1 << 20);
+        let mut reader = hub.subscribe(Reach::Whole);
+        hub.publish(&configuration(0), [frame(0, true)]);
+        hub.end_run(Ending { run: RunId(1), reason: Reason::Stalled, message: String::new(), at: UtcMicros(1) });
+        assert!(hub.newest_gop().is_none(), "a dead run's picture is not live");
+        let mut next = frame(0, true);
+        next.run = RunId(2);
+        hub.publish(&configuration(0), [next]);
+        let events = reader.take_now();
+        assert!(matches!(&events[2], Event::Ended(ending) if ending.reason == Reason::Stalled));
+        assert!(matches!(events[3], Event::Configuration { run: RunId(2), .. }));
+    }
+
+    #[tokio::test]
+    async fn a_closed_hub_ends_its_readers_after_the_last_frame() {
+        let hub = hub(10_000, 1 << 20);
+        let mut reader = hub.subscribe(Reach::Whole);
+        hub.publish(&configuration(0), [frame(0, true)]);
+        hub.close();
+        assert_eq!(sequences(&reader.next().await.unwrap_or_default()), [0]);
+        assert!(reader.next().await.is_none());
+    }
+}

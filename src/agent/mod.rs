@@ -1,0 +1,6 @@
+//! The data plane: runs a plan (source driver → hub → outputs), applies a changed plan by difference, and reports. Must hold
+//! no Kubernetes client: it learns what to do from a plan and tells how it goes in a report.
+
+pub mod hub;
+pub mod registry;
+pub mod unit;

@@ -1,0 +1,75 @@
+//! Where HTTP handlers and other units find what runs: hubs by camera, outputs by stream, archives by name. Entries appear
+//! when a unit starts and go when it ends; nothing is ever waited for here.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use tokio::sync::watch;
+
+use super::hub::Hub;
+use crate::plan::unit::ObjectKey;
+
+/// One kind of thing by object key.
+#[derive(Debug)]
+pub struct Table<T> {
+    entries: RwLock<BTreeMap<ObjectKey, Arc<T>>>,
+    /// Counts changes, for those who wait until something appears.
+    changes: watch::Sender<u64>,
+}
+
+impl<T> Default for Table<T> {
+    fn default() -> Self {
+        Self { entries: RwLock::default(), changes: watch::channel(0).0 }
+    }
+}
+
+impl<T> Table<T> {
+    /// The entry of `key`, if it runs.
+    pub fn get(&self, key: &ObjectKey) -> Option<Arc<T>> {
+        self.entries.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+    }
+
+    /// All entries, by key.
+    pub fn all(&self) -> Vec<(ObjectKey, Arc<T>)> {
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        entries.iter().map(|(key, value)| (key.clone(), value.clone())).collect()
+    }
+
+    /// Puts an entry in, in place of any earlier one.
+    pub fn insert(&self, key: ObjectKey, value: Arc<T>) {
+        self.entries.write().unwrap_or_else(PoisonError::into_inner).insert(key, value);
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// Takes `value` out, unless another has taken its place meanwhile.
+    pub fn remove(&self, key: &ObjectKey, value: &Arc<T>) {
+        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+        if entries.get(key).is_some_and(|current| Arc::ptr_eq(current, value)) {
+            entries.remove(key);
+            drop(entries);
+            self.changes.send_modify(|count| *count += 1);
+        }
+    }
+
+    /// Waits until `key` has an entry. Cancel safe.
+    pub async fn wait_for(&self, key: &ObjectKey) -> Arc<T> {
+        let mut changes = self.changes.subscribe();
+        loop {
+            changes.mark_unchanged();
+            if let Some(value) = self.get(key) {
+                return value;
+            }
+            if changes.changed().await.is_err() {
+                // The table outlives its waiters; without a sender nothing can ever come.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+}
+
+/// All that runs in this agent. Outputs add their own tables here.
+#[derive(Debug, Default)]
+pub struct Registry {
+    /// Hubs, by camera. A hub outlives the runs of its camera.
+    pub hubs: Table<Hub>,
+}

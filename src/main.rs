@@ -1,0 +1,5 @@
+//! The one binary; everything is in the library.
+
+fn main() -> std::process::ExitCode {
+    camera_operator::cli::main()
+}

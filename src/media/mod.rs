@@ -1,0 +1,5 @@
+//! Media formats and time, without any IO: what a frame is, how it is written as fragmented MP4 and listed in HLS
+//! playlists, and how media time maps to UTC. Must not open files, sockets or processes, and must not read the clock:
+//! whoever calls passes time in.
+
+pub mod frame;

@@ -1,0 +1,5 @@
+//! The contract between control plane and data plane, and the pure functions on both sides of it: validated objects become
+//! plans (one per agent), agents' reports become conditions. No IO, no clock, no client.
+
+pub mod report;
+pub mod unit;

@@ -1,0 +1,244 @@
+//! What an agent says of its units, as JSON: the contract back from the data plane. States, reasons and figures, never a
+//! credential. Must not decide what a condition says (that is `plan::status`); it only carries facts.
+
+use serde::{Deserialize, Serialize};
+
+use super::unit::{ObjectKey, ObjectRef};
+use crate::media::frame::UtcMicros;
+
+/// All that an agent has to say.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// [`super::unit::Plan::hash`] of the plan that runs.
+    pub plan_hash: String,
+    /// Counts every change; what a long poll hands back as `since`.
+    pub sequence: u64,
+    /// One for each unit, sorted by object.
+    pub units: Vec<UnitReport>,
+    /// One for each archive that the agent owns.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub archives: Vec<ArchiveReport>,
+}
+
+/// How a unit is doing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UnitReport {
+    /// Whose unit.
+    pub object: ObjectRef,
+    /// `metadata.generation` that the running unit was planned from.
+    pub generation: i64,
+    /// What it is doing.
+    pub state: UnitState,
+    /// Why, when it is not what one would wish.
+    pub reason: Reason,
+    /// One sentence for a person; what is wrong and what to do. Redacted.
+    pub message: String,
+    /// When `state` was entered.
+    pub since: UtcMicros,
+    /// Conditions beside the state that hold now, such as `LongKeyframeInterval` or `UnlistedTrack`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<Notice>,
+    /// How often the source was connected again since the unit started.
+    pub reconnects: u64,
+    /// What the camera sends; ingest units only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub media: Option<MediaFacts>,
+    /// What is recorded; recording units only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recording: Option<RecordingFacts>,
+}
+
+/// What a unit is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum UnitState {
+    /// Connecting for the first time, or waiting for its first frame.
+    Starting,
+    /// Frames flow.
+    Running,
+    /// Waiting for something else: a camera, a key frame.
+    Waiting,
+    /// Between two attempts.
+    Reconnecting,
+    /// Ended by design (a clip that is complete).
+    Complete,
+    /// Given up; needs a person.
+    Failed,
+}
+
+/// Why a unit is in its state: the condition reasons. The number is the code of the documented table, where there is one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Reason {
+    /// All is well.
+    Streaming,
+    /// A recording writes.
+    Recording,
+    /// Not yet a first frame.
+    Connecting,
+    /// The device refuses connections or its name does not resolve.
+    Unreachable,
+    /// The device answered, but no video frame came within `startTimeout`.
+    NoVideo,
+    /// No new video frame within `stallTimeout`.
+    Stalled,
+    /// The device refuses user name or password (401, 403).
+    CredentialRefused,
+    /// The device does not know the path (404).
+    NotFound,
+    /// A Secret or key that the object names does not exist.
+    SecretMissing,
+    /// The source ended by itself.
+    SourceEnded,
+    /// FFmpeg failed in a way that has no reason of its own.
+    FFmpegFailed,
+    /// FFmpeg is not installed.
+    FFmpegMissing,
+    /// `reconnect.maxAttempts` is used up.
+    ReconnectLimitReached,
+    /// The output cannot carry the camera's codec by copy.
+    CodecNotCarried,
+    /// The host's clock was stepped; the run was ended and begun again.
+    ClockStepped,
+    /// The camera's configuration changed in mid-stream.
+    ConfigurationChanged,
+    /// The camera is not in the plan or is suspended.
+    CameraUnavailable,
+    /// The archive is not in the plan, or cannot be opened.
+    ArchiveUnavailable,
+    /// Another process holds the archive's lock.
+    ArchiveLocked,
+    /// The recording's folder belongs to another owner.
+    ArchiveOwnedByAnother,
+    /// The volume is full and nothing may be deleted.
+    ArchiveFull,
+    /// The archive cannot be written (IO error).
+    ArchiveWriteFailed,
+    /// Too slow a disk: the recorder fell out of the hub's ring.
+    RecorderOverrun,
+    /// A clip was stopped by its owner.
+    Stopped,
+    /// A clip reached its deadline.
+    DeadlineReached,
+    /// Stopped on purpose (plan changed, shutting down).
+    ShuttingDown,
+    /// `spec.suspend`.
+    Suspended,
+    /// The recorder was not running (crash, power loss, upgrade).
+    RecorderDown,
+}
+
+impl Reason {
+    /// The numeric code that users of the replaced systems know: 101 camera unreachable, 102 FFmpeg failed, 103 refused
+    /// credentials, 104 reconnect limit.
+    pub const fn code(self) -> Option<u16> {
+        match self {
+            Self::Unreachable | Self::NoVideo | Self::Stalled | Self::NotFound | Self::SourceEnded => Some(101),
+            Self::FFmpegFailed | Self::FFmpegMissing => Some(102),
+            Self::CredentialRefused => Some(103),
+            Self::ReconnectLimitReached => Some(104),
+            _ => None,
+        }
+    }
+}
+
+/// Something beside the state that a person should know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Notice {
+    /// Condition type, such as `LongKeyframeInterval`.
+    pub kind: String,
+    /// One sentence.
+    pub message: String,
+}
+
+/// What a camera sends.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MediaFacts {
+    /// `H264`, `H265`, `MJPEG`.
+    pub video_codec: String,
+    /// Pixels.
+    pub width: u32,
+    /// Pixels.
+    pub height: u32,
+    /// Measured, frames a second, in thousandths.
+    pub frames_per_second_milli: u32,
+    /// `AAC`, `Opus`; absent = no sound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audio_codec: Option<String>,
+}
+
+/// What a recording has written.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "camelCase")]
+pub struct RecordingFacts {
+    /// First frame of a clip, or when the recording object's folder was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<UtcMicros>,
+    /// A clip's end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completion: Option<UtcMicros>,
+    /// A clip's progress, 0 to 100.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress_percent: Option<u8>,
+    /// Share of the last closed UTC hour that is held, in parts per million.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub coverage_hour_ppm: Option<u32>,
+    /// Share of the last closed UTC day that is held, in parts per million.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub coverage_day_ppm: Option<u32>,
+    /// The newest gaps, newest last, at most ten.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub last_gaps: Vec<GapFact>,
+    /// Of the last retention run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention: Option<RetentionFacts>,
+}
+
+/// A span without video.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GapFact {
+    /// First instant not held.
+    pub from: UtcMicros,
+    /// First instant held again.
+    pub to: UtcMicros,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// What a retention run did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RetentionFacts {
+    /// When.
+    pub last_run: UtcMicros,
+    /// Files deleted.
+    pub deleted_segments: u64,
+    /// Bytes deleted.
+    pub deleted_bytes: u64,
+}
+
+/// How an archive is doing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ArchiveReport {
+    /// Whose.
+    pub key: ObjectKey,
+    /// `metadata.generation` in force.
+    pub generation: i64,
+    /// Whether it can be written.
+    pub ready: bool,
+    /// Why not, or what is odd.
+    pub reason: Reason,
+    /// One sentence.
+    pub message: String,
+    /// Free bytes of the volume.
+    pub free_bytes: u64,
+    /// Size of the volume.
+    pub total_bytes: u64,
+    /// Of the last retention run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention: Option<RetentionFacts>,
+}

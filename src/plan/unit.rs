@@ -1,0 +1,392 @@
+//! What a plan is: the validated list of units that one agent process runs, as versioned JSON. Everything in it is already
+//! decided (defaults filled in, references resolved, durations in milliseconds); it holds no secret, only where one is.
+//! Must not read anything or start anything.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+/// The version of the plan's JSON that this program writes. Agents read this one and the one before.
+pub const PLAN_VERSION: i32 = 1;
+
+/// The kinds of objects that units belong to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum ObjectKind {
+    /// A `Camera`.
+    Camera,
+    /// A `Stream`.
+    Stream,
+    /// An `Archive`.
+    Archive,
+    /// A `Recording`.
+    Recording,
+}
+
+impl ObjectKind {
+    /// The plural that URLs use.
+    pub const fn plural(self) -> &'static str {
+        match self {
+            Self::Camera => "cameras",
+            Self::Stream => "streams",
+            Self::Archive => "archives",
+            Self::Recording => "recordings",
+        }
+    }
+}
+
+/// Namespace and name of an object whose kind is known from where it stands.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ObjectKey {
+    /// Namespace; `default` where a manifest names none.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+}
+
+impl ObjectKey {
+    /// A key from its two parts.
+    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Self { namespace: namespace.into(), name: name.into() }
+    }
+}
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// An object, whatever its kind.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ObjectRef {
+    /// Kind.
+    pub kind: ObjectKind,
+    /// Namespace and name.
+    #[serde(flatten)]
+    pub key: ObjectKey,
+}
+
+impl fmt::Display for ObjectRef {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{:?} {}", self.kind, self.key)
+    }
+}
+
+/// All that one agent runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Plan {
+    /// [`PLAN_VERSION`] of the writer.
+    pub version: i32,
+    /// Which agent this plan is for (`run`, or the name of the owning object in a cluster).
+    pub agent: String,
+    /// The archives that this agent owns.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub archives: Vec<ArchivePlan>,
+    /// The units, sorted by object.
+    pub units: Vec<Unit>,
+}
+
+impl Plan {
+    /// SHA-256 of the plan's JSON, as 64 lower-case hex digits: what a report names.
+    pub fn hash(&self) -> String {
+        // Serialisation of our own plain types cannot fail; an empty document would hash differently from any plan.
+        let json = serde_json::to_vec(self).unwrap_or_default();
+        Sha256::digest(json).iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// One thing that the data plane runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Unit {
+    /// The object that it belongs to; unique within a plan.
+    pub object: ObjectRef,
+    /// `metadata.uid`; an archive refuses a recording of another owner.
+    pub uid: String,
+    /// `metadata.generation` that this unit was planned from.
+    pub generation: i64,
+    /// What to do.
+    pub work: Work,
+}
+
+/// What a unit does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Work {
+    /// The one connection to a camera.
+    Ingest(Ingest),
+    /// A stream as HLS, by copy.
+    Hls(Hls),
+    /// A stream as Motion JPEG.
+    Mjpeg(Mjpeg),
+    /// A recording into an archive.
+    Record(Record),
+}
+
+/// One connection to a device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Ingest {
+    /// Where pictures come from.
+    pub source: Source,
+    /// No new video frame for this long (or 3 × the measured frame interval, if longer) = stalled.
+    pub stall_timeout_ms: u64,
+    /// How long a fresh connection may take to its first video frame.
+    pub start_timeout_ms: u64,
+    /// What happens between attempts.
+    pub reconnect: Reconnect,
+    /// How much the hub keeps for readers that come late: at least this long, and at least one GOP.
+    pub ring_ms: u64,
+    /// Upper bound of the hub's ring in bytes of payload.
+    pub ring_bytes: u64,
+}
+
+/// Exponential back-off with jitter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Reconnect {
+    /// Before the second attempt.
+    pub initial_delay_ms: u64,
+    /// Never longer than this.
+    pub max_delay_ms: u64,
+    /// After so many attempts in a row without a frame the unit stops with `ReconnectLimitReached`; absent = for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_attempts: Option<i32>,
+}
+
+/// A key of a Secret.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretKey {
+    /// Namespace of the Secret (the object's own).
+    pub namespace: String,
+    /// Name of the Secret.
+    pub name: String,
+    /// Key within its data.
+    pub key: String,
+}
+
+/// A URL, or where one is kept secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Location {
+    /// In the open; never holds `user:password@`.
+    Url(String),
+    /// The URL itself is the secret.
+    Secret(SecretKey),
+}
+
+/// User name and password, each in a Secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Credentials {
+    /// Where the user name is.
+    pub username: SecretKey,
+    /// Where the password is.
+    pub password: SecretKey,
+}
+
+/// Where pictures come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Source {
+    /// RTSP (RFC 2326, RFC 7826).
+    Rtsp {
+        /// `rtsp://` or `rtsps://`.
+        location: Location,
+        /// How RTP travels.
+        transport: RtspTransport,
+        /// For digest or basic authentication.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        credentials: Option<Credentials>,
+    },
+    /// Motion JPEG over HTTP (`multipart/x-mixed-replace`) or a progressive file.
+    Http {
+        /// `http://` or `https://`.
+        location: Location,
+        /// For basic or digest authentication.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        credentials: Option<Credentials>,
+    },
+    /// An HLS playlist (RFC 8216).
+    Hls {
+        /// `http://` or `https://`.
+        location: Location,
+        /// For basic or digest authentication.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        credentials: Option<Credentials>,
+    },
+    /// RTMP, pulled from a server.
+    Rtmp {
+        /// `rtmp://` or `rtmps://`.
+        location: Location,
+    },
+    /// SRT, as caller.
+    Srt {
+        /// `srt://host:port`.
+        location: Location,
+        /// Passphrase of the session.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        passphrase: Option<SecretKey>,
+        /// Stream identifier.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stream_id: Option<String>,
+        /// Receiver's latency.
+        latency_ms: u64,
+    },
+    /// A Video4Linux2 device.
+    V4l2 {
+        /// Such as `/dev/video0`.
+        device: String,
+        /// What to ask of the device: `mjpeg`, `h264`, `yuyv422`, … ; absent = its own choice.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        input_format: Option<String>,
+        /// Width in pixels; absent = the device's choice.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        width: Option<i32>,
+        /// Height in pixels.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        height: Option<i32>,
+        /// Frames a second.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        frames_per_second: Option<i32>,
+    },
+    /// A synthetic picture with a clock in it, and a tone.
+    Test {
+        /// Width in pixels.
+        width: i32,
+        /// Height in pixels.
+        height: i32,
+        /// Frames a second.
+        frames_per_second: i32,
+        /// Key-frame distance.
+        key_frame_interval_ms: u64,
+        /// Whether there is sound.
+        audio: bool,
+        /// Text in the picture; the camera's name by default.
+        text: String,
+    },
+}
+
+/// How RTP travels in an RTSP session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RtspTransport {
+    /// Interleaved in the RTSP connection.
+    #[serde(rename = "TCP")]
+    Tcp,
+    /// RTP over UDP.
+    #[serde(rename = "UDP")]
+    Udp,
+}
+
+/// HLS by copy from the hub.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Hls {
+    /// The camera in the same namespace whose hub is read.
+    pub camera: ObjectKey,
+    /// Segments are cut at the first key frame at or after this.
+    pub segment_ms: u64,
+    /// How many segments a playlist lists.
+    pub playlist_segments: u32,
+    /// Low-Latency HLS.
+    pub low_latency: bool,
+    /// Low latency only: target of a part.
+    pub part_ms: u64,
+    /// Whether sound is carried.
+    pub audio: bool,
+}
+
+/// Motion JPEG from the hub; re-encoded unless the camera sends JPEG and no size is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Mjpeg {
+    /// The camera whose hub is read.
+    pub camera: ObjectKey,
+    /// At most so many pictures a second.
+    pub frames_per_second: i32,
+    /// FFmpeg's `-q:v` scale, 2 (best) to 31.
+    pub quality: i32,
+    /// Width to scale to, keeping the aspect ratio; absent = the camera's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub width: Option<i32>,
+}
+
+/// A recording.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Record {
+    /// The camera whose hub is read.
+    pub camera: ObjectKey,
+    /// The archive (same namespace) that it goes to.
+    pub archive: ObjectKey,
+    /// Around the clock, or one clip.
+    pub mode: RecordMode,
+    /// Whether sound is recorded.
+    pub audio: bool,
+    /// What may be deleted, and when.
+    pub retention: RetentionRules,
+}
+
+/// How a recording runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum RecordMode {
+    /// Files of about this length, for ever.
+    Continuous {
+        /// A file is cut at the first random access point at or after this.
+        segment_ms: u64,
+    },
+    /// ONE MP4 file of this length.
+    Clip {
+        /// Length; the deadline is absolute from the persisted start.
+        duration_ms: u64,
+        /// Asked to end early.
+        stop: bool,
+    },
+}
+
+/// The retention rules of one recording; absent = that rule deletes nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "camelCase")]
+pub struct RetentionRules {
+    /// A file whose last frame is older is deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_age_ms: Option<u64>,
+    /// Oldest files are deleted until the recording is no larger.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_bytes: Option<u64>,
+}
+
+/// An archive that the agent owns.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ArchivePlan {
+    /// Its name.
+    pub key: ObjectKey,
+    /// `metadata.uid`.
+    pub uid: String,
+    /// `metadata.generation`.
+    pub generation: i64,
+    /// Folder of the volume.
+    pub root: String,
+    /// Below so many free bytes the recorder deletes oldest-first within the retention rules.
+    pub min_free_bytes: u64,
+    /// When retention runs.
+    pub retention: RetentionSchedule,
+}
+
+/// When an archive's retention runs, and what happens to recordings that nobody declares any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RetentionSchedule {
+    /// Cron syntax, five fields.
+    pub schedule: String,
+    /// IANA time zone.
+    pub time_zone: String,
+    /// Recordings without an object are deleted when their newest file is older; absent = kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub orphans_ms: Option<u64>,
+}
