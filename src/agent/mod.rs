@@ -2,5 +2,6 @@
 //! no Kubernetes client: it learns what to do from a plan and tells how it goes in a report.
 
 pub mod hub;
+pub mod problem;
 pub mod registry;
 pub mod unit;
