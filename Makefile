@@ -1,0 +1,45 @@
+# `make` or `make help` says what there is. The work is in scripts/ and in cargo; this file only names it.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help run test bench fmt lint generate web clean
+
+export PATH := $(CURDIR)/.cache/tools/bin:$(PATH)
+
+MANIFESTS ?= examples/quickstart.yaml
+LISTEN ?= 127.0.0.1:8080
+DATA ?= data
+
+run: ## Build, then run examples/quickstart.yaml: live picture, recording and page on http://127.0.0.1:8080 (MANIFESTS=, LISTEN=, DATA=)
+	@scripts/install.sh run
+	@scripts/page.sh
+	@cargo build --quiet --locked
+	@echo "Starting with $(MANIFESTS); in a moment, look at http://$(LISTEN)/  (Ctrl-C stops)"
+	@exec target/debug/camera-operator run -f $(MANIFESTS) --listen $(LISTEN) --data $(DATA)
+
+test: ## Everything: format, lints, page, generated files, unit and end-to-end tests with real peers
+	@scripts/install.sh test
+	@scripts/test.sh
+
+bench: ## The benchmarks beside a bare FFmpeg (docs/benchmarks.md)
+	@scripts/install.sh test
+	@cargo bench --locked
+
+fmt: ## Format the Rust code
+	@cargo fmt --all
+
+lint: ## Clippy, and licences, banned crates and sources where cargo-deny is installed (scripts/install.sh lint)
+	@scripts/lint.sh
+
+generate: ## Write the files that are generated from the code (crds/)
+	@scripts/generate.sh
+
+web: ## Build the page into web/dist
+	@scripts/install.sh page
+	@scripts/page.sh --require
+
+clean: ## Remove what was built; recordings in data/ stay
+	@rm -rf target web/dist web/node_modules
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

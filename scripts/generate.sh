@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Writes the files that are generated from the code; with --check, fails when those in the repository are stale.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+target=.
+if [ "${1:-}" = --check ]; then
+    target=$(mktemp -d)
+    trap 'rm -rf "$target"' EXIT
+fi
+cargo run --quiet --locked -- crds --dir "$target/crds"
+if [ "$target" != . ]; then
+    diff -ru crds "$target/crds" || { echo "stale: run make generate and commit the result" >&2; exit 1; }
+fi
