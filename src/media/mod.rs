@@ -2,4 +2,5 @@
 //! playlists, and how media time maps to UTC. Must not open files, sockets or processes, and must not read the clock:
 //! whoever calls passes time in.
 
+pub mod fmp4;
 pub mod frame;
