@@ -1,1 +1,94 @@
-//! (under construction)
+//! HTTP for people and apps: objects and their status, actions, events, health, metrics, the description of all that, and
+//! the page. Speaks to the world through the small trait [`world::World`]; media comes as a router that is handed in. Must
+//! not know whether it stands before files or before a cluster.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware::{from_fn, from_fn_with_state};
+use tokio_util::sync::CancellationToken;
+use tower_http::compression::CompressionLayer;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub mod cameras;
+pub mod events;
+pub mod guard;
+pub mod health;
+pub mod metrics;
+pub mod objects;
+pub mod openapi;
+mod openapi_media;
+pub mod page;
+pub mod problem;
+pub mod world;
+
+use self::guard::HostPolicy;
+use self::metrics::HttpMetrics;
+use self::world::World;
+
+/// What a gateway is made of.
+pub struct Options {
+    /// What it stands before.
+    pub world: Arc<dyn World>,
+    /// Routes of live and recorded media, and of retention and coverage: everything that does not go through the world.
+    pub media: Router,
+    /// What `/metrics` shows; the gateway adds its own metrics to it.
+    pub metrics: prometheus::Registry,
+    /// Under which names it may be addressed.
+    pub hosts: HostPolicy,
+    /// Cancelled when the program ends: streams of events then end.
+    pub shutdown: CancellationToken,
+}
+
+/// What the handlers share.
+#[derive(Clone)]
+pub(crate) struct Gateway {
+    pub(crate) world: Arc<dyn World>,
+    pub(crate) registry: prometheus::Registry,
+    pub(crate) shutdown: CancellationToken,
+}
+
+/// The routes that are described by the code itself.
+fn described() -> OpenApiRouter<Gateway> {
+    OpenApiRouter::new()
+        .routes(routes!(objects::list_all))
+        .routes(routes!(objects::list))
+        .routes(routes!(objects::get))
+        .routes(routes!(objects::start))
+        .routes(routes!(objects::stop))
+        .routes(routes!(objects::restart))
+        .routes(routes!(objects::logs))
+        .routes(routes!(events::all))
+        .routes(routes!(events::of_namespace))
+        .routes(routes!(cameras::snapshot))
+        .routes(routes!(cameras::test))
+        .routes(routes!(health::health))
+        .routes(routes!(health::healthz))
+        .routes(routes!(health::readyz))
+        .routes(routes!(metrics::metrics))
+}
+
+/// Everything over HTTP.
+///
+/// # Errors
+/// When the metrics' names are taken in the registry, which is a mistake of the program.
+pub fn router(options: Options) -> Result<Router, prometheus::Error> {
+    let Options { world, media, metrics: registry, hosts, shutdown } = options;
+    let http = HttpMetrics::register(&registry)?;
+    metrics::register_objects(&registry, world.clone())?;
+    let gateway = Gateway { world, registry, shutdown };
+    let (described, _) = described().split_for_parts();
+    let pages = described
+        .merge(openapi::routes())
+        .fallback(page::serve)
+        // Media is compressed already; only text is worth it.
+        .layer(CompressionLayer::new())
+        .with_state(gateway);
+    Ok(pages
+        .merge(media)
+        .layer(from_fn(problem::as_problem))
+        .layer(from_fn(guard::security_headers))
+        .layer(from_fn_with_state(Arc::new(hosts), guard::check))
+        .layer(from_fn_with_state(http, metrics::observe)))
+}

@@ -1,1 +1,3 @@
-//! (under construction)
+//! `camera-operator run`: control plane, agent and gateway in one process, from files, without a cluster.
+
+pub mod store;

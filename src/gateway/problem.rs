@@ -1,0 +1,88 @@
+//! Errors over HTTP: what the world says as RFC 9457 problems, and every error that some layer below wrote in its own way.
+
+use axum::extract::Request;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+
+pub use crate::agent::problem::Problem;
+use crate::gateway::world::WorldError;
+use crate::plan::unit::ObjectKind;
+
+impl From<WorldError> for Problem {
+    fn from(error: WorldError) -> Self {
+        match error {
+            WorldError::NotFound(reference) => {
+                let plural = reference.kind.plural();
+                let namespace = &reference.key.namespace;
+                Self::not_found(format!(
+                    "There is no {:?} `{}` in namespace `{namespace}`; /api/v1/namespaces/{namespace}/{plural} lists those that are.",
+                    reference.kind, reference.key.name
+                ))
+            }
+            WorldError::Conflict(message) => Self::conflict(message),
+            WorldError::Unavailable { reason, message } => Self::unavailable(reason, message),
+            WorldError::Failed(message) => Self::internal(message),
+        }
+    }
+}
+
+/// 404 for a kind that does not exist.
+pub fn unknown_kind(kind: &str) -> Problem {
+    let known: Vec<_> = KINDS.iter().map(|kind| kind.plural()).collect();
+    Problem::not_found(format!("There is no kind `{kind}`; write one of {}.", known.join(", ")))
+}
+
+/// The kinds that have a place in the API, in the order in which they are listed.
+pub const KINDS: [ObjectKind; 4] = [ObjectKind::Camera, ObjectKind::Stream, ObjectKind::Archive, ObjectKind::Recording];
+
+/// The kind of a path's `{kind}`.
+///
+/// # Errors
+/// 404 that names the kinds that there are.
+pub fn parse_kind(plural: &str) -> Result<ObjectKind, Problem> {
+    KINDS.into_iter().find(|kind| kind.plural() == plural).ok_or_else(|| unknown_kind(plural))
+}
+
+/// Middleware: an error response that is no problem document becomes one, with its status and headers kept.
+pub async fn as_problem(request: Request, next: Next) -> Response {
+    let method = request.method().clone();
+    let path = request.uri().path().to_owned();
+    let response = next.run(request).await;
+    let status = response.status();
+    let is_problem = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/problem+json"));
+    // A range that cannot be served (416) and the like carry their meaning in headers, which stay.
+    if !(status.is_client_error() || status.is_server_error()) || is_problem {
+        return response;
+    }
+    let problem = match status {
+        StatusCode::NOT_FOUND => Problem::not_found(format!("There is nothing at {path}; /docs lists what there is.")),
+        StatusCode::METHOD_NOT_ALLOWED => {
+            let allowed =
+                response.headers().get(header::ALLOW).and_then(|value| value.to_str().ok()).unwrap_or("another");
+            let detail = format!("{method} does nothing at {path}; allowed: {allowed}.");
+            Problem::new(status, "method-not-allowed", "Method not allowed", detail)
+        }
+        StatusCode::BAD_REQUEST => {
+            Problem::bad_request(format!("The request for {path} cannot be understood; see /docs."))
+        }
+        status => {
+            let title = status.canonical_reason().unwrap_or("Error");
+            Problem::new(status, "http-error", title, format!("{method} {path}: {title}."))
+        }
+    };
+    let (old, _) = response.into_parts();
+    let mut response = problem.into_response();
+    for (name, value) in &old.headers {
+        let of_the_body =
+            [header::CONTENT_TYPE, header::CONTENT_LENGTH, header::CONTENT_ENCODING, header::TRANSFER_ENCODING];
+        if !of_the_body.contains(name) {
+            response.headers_mut().insert(name.clone(), value.clone());
+        }
+    }
+    response.headers_mut().entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
