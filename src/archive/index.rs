@@ -97,3 +97,41 @@ pub struct Gap {
     /// Condition reason.
     pub reason: String,
 }
+
+impl FileEntry {
+    /// What files are ordered by: run, then sequence. Names and UTC are no order, because clocks jump.
+    pub const fn order(&self) -> (RunId, u64) {
+        (self.run, self.first_sequence)
+    }
+
+    /// Whether `next` goes on exactly where this file ends: same run, same codec parameters, nothing missing between them, so
+    /// that a player needs no discontinuity.
+    pub fn continues_in(&self, next: &Self) -> bool {
+        self.run == next.run && self.gap_after.is_none() && self.first_sequence < next.first_sequence
+    }
+}
+
+/// Spans between consecutive files (in order) that hold no video. Files of which none is missing in between are expected. A file
+/// that overlaps the one before it in UTC (the clock was set back) leaves no gap.
+pub fn gaps(files: &[FileEntry]) -> Vec<Gap> {
+    let mut found = Vec::new();
+    for pair in files.windows(2) {
+        let (before, after) = (&pair[0], &pair[1]);
+        if before.continues_in(after) || after.start <= before.end {
+            continue;
+        }
+        // A gap that nobody explained: the program was not running to do so.
+        let reason = before.gap_after.clone().unwrap_or_else(|| RECORDER_DOWN.to_owned());
+        found.push(Gap { from: before.end, to: after.start, reason });
+    }
+    found
+}
+
+/// Reason of a gap that nobody was there to explain.
+pub const RECORDER_DOWN: &str = "RecorderDown";
+/// Reason of a gap in which the recorder was too slow.
+pub const RECORDER_OVERRUN: &str = "RecorderOverrun";
+/// Reason of a gap in which the camera sent no picture although the connection stood.
+pub const STALLED: &str = "Stalled";
+/// Reason of a cut where the codec parameters changed.
+pub const CONFIGURATION_CHANGED: &str = "ConfigurationChanged";
