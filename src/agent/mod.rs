@@ -4,4 +4,5 @@
 pub mod hub;
 pub mod problem;
 pub mod registry;
+pub mod source;
 pub mod unit;

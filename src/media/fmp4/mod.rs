@@ -2,4 +2,5 @@
 //! and must not do IO.
 
 pub mod boxes;
+pub mod reader;
 pub mod writer;

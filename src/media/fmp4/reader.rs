@@ -1,0 +1,528 @@
+//! Reads fragmented MP4 as it arrives: bytes in at any cut, track headers and samples out. Payloads are slices of the buffer
+//! that was read into, not copies. Bounded in what it buffers; hostile bytes give an [`Error`], never a panic.
+//! Must not know codecs (that is [`crate::media::access_unit`]) nor where bytes come from.
+//!
+//! What is read: `moov` (movie and track timescale, edit list, sample entry, `trex` defaults), `moof` (`tfhd`, `tfdt`,
+//! `trun`), `mdat`, `prft`. Everything else is skipped without being buffered. Box numbers are those of ISO/IEC 14496-12.
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use mp4_atom::{Elst, FourCC, Hdlr, Mdhd, Mvhd, Prft, Tfdt, Tfhd, Trex, Trun};
+use thiserror::Error;
+
+use crate::media::frame::UtcMicros;
+
+/// Why the bytes cannot be fragmented MP4, or not such as this reader takes.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum Error {
+    /// A box says it is larger than the reader may buffer.
+    #[error("a {kind} box of {bytes} bytes is larger than the {limit} bytes allowed")]
+    TooLarge {
+        /// Four-character code.
+        kind: String,
+        /// Its size.
+        bytes: u64,
+        /// What is allowed.
+        limit: usize,
+    },
+    /// A box is not laid out as its standard says.
+    #[error("malformed {kind} box: {what}")]
+    Malformed {
+        /// Four-character code.
+        kind: &'static str,
+        /// What is wrong.
+        what: String,
+    },
+    /// Something was used before it was declared.
+    #[error("{0}")]
+    OutOfOrder(&'static str),
+}
+
+/// What the reader may buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest `moov`, `moof` or `prft`, bytes.
+    pub header_bytes: usize,
+    /// Largest `mdat`, bytes.
+    pub media_bytes: usize,
+    /// Most samples of one fragment.
+    pub samples: usize,
+}
+
+impl Default for Limits {
+    /// Room for a 16K key frame, and for a fragment of several seconds.
+    fn default() -> Self {
+        Self { header_bytes: 1 << 20, media_bytes: 64 << 20, samples: 65_536 }
+    }
+}
+
+/// What a track carries, by its handler (`hdlr`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Handler {
+    /// `vide`.
+    Video,
+    /// `soun`.
+    Audio,
+    /// Anything else.
+    Other,
+}
+
+/// A track, as `moov` declares it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Track {
+    /// Track number in the file.
+    pub id: u32,
+    /// Pictures or sound.
+    pub handler: Handler,
+    /// Ticks a second; never 0.
+    pub timescale: u32,
+    /// What the edit list adds to a composition time to give presentation time, in ticks: the length of an initial empty edit
+    /// minus the `media_time` of the first real edit (§8.6.6).
+    pub edit_offset: i64,
+    /// The first sample entry box of `stsd`, whole.
+    pub sample_entry: Bytes,
+    defaults: Trex,
+}
+
+/// One sample of a fragment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sample {
+    /// Track number in the file.
+    pub track: u32,
+    /// `tfdt` plus the durations before it, in ticks; the edit list is not applied.
+    pub decode_time: u64,
+    /// Composition minus decode time, in ticks.
+    pub composition_offset: i32,
+    /// In ticks.
+    pub duration: u32,
+    /// Whether its flags call it a sync sample.
+    pub sync: bool,
+    /// Its bytes.
+    pub payload: Bytes,
+    /// The producer's wall clock (`prft`) of the fragment that it is the first sample of, if there was one.
+    pub producer_time: Option<UtcMicros>,
+}
+
+/// What was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A `moov`: the tracks that follow.
+    Tracks(Vec<Track>),
+    /// A sample.
+    Sample(Sample),
+}
+
+/// A sample whose bytes are still to come.
+#[derive(Debug)]
+struct Expected {
+    track: u32,
+    decode_time: u64,
+    composition_offset: i32,
+    duration: u32,
+    sync: bool,
+    /// From the first byte of the `moof`.
+    offset: u64,
+    size: usize,
+    producer_time: Option<UtcMicros>,
+}
+
+/// The parser. Read into [`Reader::buffer`], then take events until there is none.
+#[derive(Debug)]
+pub struct Reader {
+    limits: Limits,
+    buffer: BytesMut,
+    /// Bytes still to skip of a box that is of no interest.
+    skip: u64,
+    tracks: Vec<Track>,
+    /// Samples of the newest `moof`, in the order of their bytes.
+    expected: Vec<Expected>,
+    /// Bytes consumed since the start of the newest `moof`.
+    since_moof: u64,
+    producer_time: Option<(u32, UtcMicros)>,
+    ready: std::collections::VecDeque<Event>,
+}
+
+impl Reader {
+    /// A reader at the start of a file.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            buffer: BytesMut::new(),
+            skip: 0,
+            tracks: Vec::new(),
+            expected: Vec::new(),
+            since_moof: 0,
+            producer_time: None,
+            ready: std::collections::VecDeque::new(),
+        }
+    }
+
+    /// Where the next bytes are to be appended. Nothing else may be done to it.
+    pub const fn buffer(&mut self) -> &mut BytesMut {
+        &mut self.buffer
+    }
+
+    /// Appends bytes: for callers that have them already.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// How many bytes the box being read still lacks, at least 1: what to make room for before the next read.
+    pub fn wanted(&self) -> usize {
+        match header(&self.buffer) {
+            Ok(Some(head)) if self.skip == 0 && is_kept(head.kind) => {
+                let total = usize::try_from(head.total).unwrap_or(usize::MAX);
+                total.min(self.limits.media_bytes).saturating_sub(self.buffer.len()).max(1)
+            }
+            _ => 1,
+        }
+    }
+
+    /// The next thing that was read, or `None` until more bytes are there. After an error the reader is of no further use.
+    pub fn next_event(&mut self) -> Result<Option<Event>, Error> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Ok(Some(event));
+            }
+            if !self.step()? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Reads one box, or some of one that is skipped. False when more bytes are needed.
+    fn step(&mut self) -> Result<bool, Error> {
+        if self.skip > 0 {
+            let here = usize::try_from(self.skip).unwrap_or(usize::MAX).min(self.buffer.len());
+            self.consume(here);
+            self.skip -= here as u64;
+            return Ok(self.skip == 0);
+        }
+        let Some(head) = header(&self.buffer)? else { return Ok(false) };
+        if !is_kept(head.kind) {
+            self.skip = head.total;
+            return Ok(true);
+        }
+        let limit = if head.kind == MDAT { self.limits.media_bytes } else { self.limits.header_bytes };
+        let total = usize::try_from(head.total).unwrap_or(usize::MAX);
+        if total > limit {
+            return Err(Error::TooLarge { kind: head.kind.to_string(), bytes: head.total, limit });
+        }
+        if self.buffer.len() < total {
+            return Ok(false);
+        }
+        if head.kind == MOOF {
+            self.since_moof = 0;
+        }
+        let start = self.since_moof;
+        let body = self.consume(total).freeze().slice(head.length..);
+        match head.kind {
+            MOOV => self.read_moov(&body)?,
+            MOOF => self.read_moof(&body)?,
+            PRFT => self.read_prft(&body)?,
+            _ => self.read_mdat(&body, start + head.length as u64)?,
+        }
+        Ok(true)
+    }
+
+    fn consume(&mut self, bytes: usize) -> BytesMut {
+        self.since_moof = self.since_moof.saturating_add(bytes as u64);
+        self.buffer.split_to(bytes)
+    }
+
+    fn read_prft(&mut self, body: &[u8]) -> Result<(), Error> {
+        let prft: Prft = decode("prft", PRFT, body)?;
+        self.producer_time = Some((prft.reference_track_id, ntp_to_utc(prft.ntp_timestamp)));
+        Ok(())
+    }
+
+    fn read_moov(&mut self, body: &Bytes) -> Result<(), Error> {
+        let movie: Mvhd = decode("mvhd", MVHD, &child(body, MVHD, "moov")?.ok_or(missing("moov", "no mvhd"))?)?;
+        let extends = child(body, FourCC::new(b"mvex"), "moov")?;
+        let mut defaults: Vec<Trex> = Vec::new();
+        for found in boxes(extends.as_ref().unwrap_or(&Bytes::new()), "mvex") {
+            let (kind, _, inner) = found?;
+            if kind == TREX && defaults.len() < MAX_TRACKS {
+                defaults.push(decode("trex", TREX, &inner)?);
+            }
+        }
+        let mut tracks = Vec::new();
+        for found in boxes(body, "moov") {
+            let (kind, _, inner) = found?;
+            if kind == TRAK {
+                if tracks.len() == MAX_TRACKS {
+                    return Err(missing("moov", "too many tracks"));
+                }
+                tracks.extend(read_track(&inner, movie.timescale, &defaults)?);
+            }
+        }
+        self.expected.clear();
+        self.tracks.clone_from(&tracks);
+        self.ready.push_back(Event::Tracks(tracks));
+        Ok(())
+    }
+
+    fn read_moof(&mut self, body: &Bytes) -> Result<(), Error> {
+        self.expected.clear();
+        let producer = self.producer_time.take();
+        for found in boxes(body, "moof") {
+            let (kind, _, inner) = found?;
+            if kind == TRAF {
+                self.read_traf(&inner, producer)?;
+            }
+        }
+        self.expected.sort_by_key(|sample| sample.offset);
+        Ok(())
+    }
+
+    fn read_traf(&mut self, body: &Bytes, producer: Option<(u32, UtcMicros)>) -> Result<(), Error> {
+        let head: Tfhd = decode("tfhd", TFHD, &child(body, TFHD, "traf")?.ok_or(missing("traf", "no tfhd"))?)?;
+        let Some(track) = self.tracks.iter().find(|track| track.id == head.track_id) else {
+            return Err(Error::OutOfOrder("a fragment names a track that no moov has declared"));
+        };
+        if head.base_data_offset.is_some() {
+            return Err(missing("tfhd", "absolute data offsets are not read; write with default_base_moof"));
+        }
+        let time = child(body, TFDT, "traf")?.ok_or(missing("traf", "no tfdt"))?;
+        let mut decode_time = decode::<Tfdt>("tfdt", TFDT, &time)?.base_media_decode_time;
+        let default_duration = head.default_sample_duration.unwrap_or(track.defaults.default_sample_duration);
+        let default_size = head.default_sample_size.unwrap_or(track.defaults.default_sample_size);
+        let default_flags = head.default_sample_flags.unwrap_or(track.defaults.default_sample_flags);
+        let mut producer_time = producer.filter(|(id, _)| *id == head.track_id).map(|(_, at)| at);
+        let mut offset = 0_u64;
+        for found in boxes(body, "traf") {
+            let (kind, _, inner) = found?;
+            if kind != TRUN {
+                continue;
+            }
+            let run: Trun = decode("trun", TRUN, &inner)?;
+            if self.expected.len().saturating_add(run.samples.len()) > self.limits.samples {
+                return Err(missing("trun", "too many samples in one fragment"));
+            }
+            if let Some(at) = run.data_offset {
+                offset = u64::try_from(at).map_err(|_| missing("trun", "negative data offset"))?;
+            }
+            for entry in &run.samples {
+                let size = entry.size.unwrap_or(default_size);
+                let flags = entry.flags.unwrap_or(default_flags);
+                let duration = entry.duration.unwrap_or(default_duration);
+                self.expected.push(Expected {
+                    track: head.track_id,
+                    decode_time,
+                    composition_offset: i32::try_from(entry.cts.unwrap_or(0)).unwrap_or(0),
+                    duration,
+                    // §8.8.3.1: sample_is_non_sync_sample.
+                    sync: flags & 0x0001_0000 == 0,
+                    offset,
+                    size: size as usize,
+                    producer_time: producer_time.take(),
+                });
+                offset = offset.saturating_add(u64::from(size));
+                decode_time = decode_time.saturating_add(u64::from(duration));
+            }
+        }
+        Ok(())
+    }
+
+    /// `start`: distance of the first byte of `body` from the first byte of the `moof`.
+    fn read_mdat(&mut self, body: &Bytes, start: u64) -> Result<(), Error> {
+        let end = start + body.len() as u64;
+        for sample in std::mem::take(&mut self.expected) {
+            let last = sample.offset.saturating_add(sample.size as u64);
+            if sample.offset >= end && sample.size > 0 {
+                // In a later mdat of the same fragment.
+                self.expected.push(sample);
+                continue;
+            }
+            if sample.offset < start || last > end {
+                return Err(Error::OutOfOrder("a sample lies outside its fragment's media data"));
+            }
+            let from = usize::try_from(sample.offset - start).unwrap_or(0);
+            self.ready.push_back(Event::Sample(Sample {
+                track: sample.track,
+                decode_time: sample.decode_time,
+                composition_offset: sample.composition_offset,
+                duration: sample.duration,
+                sync: sample.sync,
+                payload: body.slice(from..from + sample.size),
+                producer_time: sample.producer_time,
+            }));
+        }
+        Ok(())
+    }
+}
+
+/// No camera has more; a bound for hostile headers.
+const MAX_TRACKS: usize = 16;
+
+const MOOV: FourCC = FourCC::new(b"moov");
+const MVHD: FourCC = FourCC::new(b"mvhd");
+const TRAK: FourCC = FourCC::new(b"trak");
+const TREX: FourCC = FourCC::new(b"trex");
+const MOOF: FourCC = FourCC::new(b"moof");
+const TRAF: FourCC = FourCC::new(b"traf");
+const TFHD: FourCC = FourCC::new(b"tfhd");
+const TFDT: FourCC = FourCC::new(b"tfdt");
+const TRUN: FourCC = FourCC::new(b"trun");
+const MDAT: FourCC = FourCC::new(b"mdat");
+const PRFT: FourCC = FourCC::new(b"prft");
+
+const fn is_kept(kind: FourCC) -> bool {
+    matches!(kind, MOOV | MOOF | MDAT | PRFT)
+}
+
+fn missing(kind: &'static str, what: &str) -> Error {
+    Error::Malformed { kind, what: what.to_owned() }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Header {
+    kind: FourCC,
+    /// Of the header itself.
+    length: usize,
+    /// With the header.
+    total: u64,
+}
+
+/// The box header at the front of `bytes` (§4.2), or `None` until it is whole.
+fn header(bytes: &[u8]) -> Result<Option<Header>, Error> {
+    let Some((head, rest)) = bytes.split_first_chunk::<8>() else { return Ok(None) };
+    let size = u32::from_be_bytes([head[0], head[1], head[2], head[3]]);
+    let kind = FourCC::new(&[head[4], head[5], head[6], head[7]]);
+    match size {
+        0 => Err(missing("box", "a box without an end cannot be read from a stream")),
+        1 => {
+            let Some(large) = rest.first_chunk::<8>() else { return Ok(None) };
+            let total = u64::from_be_bytes(*large);
+            if total < 16 {
+                return Err(missing("box", "size smaller than its header"));
+            }
+            Ok(Some(Header { kind, length: 16, total }))
+        }
+        2..8 => Err(missing("box", "size smaller than its header")),
+        _ => Ok(Some(Header { kind, length: 8, total: u64::from(size) })),
+    }
+}
+
+/// The child boxes of `body`: kind, whole box, body.
+fn boxes<'a>(
+    body: &'a Bytes,
+    parent: &'static str,
+) -> impl Iterator<Item = Result<(FourCC, Bytes, Bytes), Error>> + use<'a> {
+    let mut rest = body.clone();
+    std::iter::from_fn(move || {
+        // QuickTime writers leave up to seven bytes of padding behind the last child.
+        if rest.len() < 8 {
+            return None;
+        }
+        let head = match header(&rest) {
+            Ok(Some(head)) if head.total <= rest.len() as u64 => head,
+            Ok(_) => {
+                rest.clear();
+                return Some(Err(missing(parent, "a child reaches beyond its parent")));
+            }
+            Err(error) => {
+                rest.clear();
+                return Some(Err(error));
+            }
+        };
+        let whole = rest.split_to(usize::try_from(head.total).unwrap_or(rest.len()));
+        let inner = whole.slice(head.length..);
+        Some(Ok((head.kind, whole, inner)))
+    })
+}
+
+/// The body of the first child of that kind.
+fn child(body: &Bytes, kind: FourCC, parent: &'static str) -> Result<Option<Bytes>, Error> {
+    for found in boxes(body, parent) {
+        let (found, _, inner) = found?;
+        if found == kind {
+            return Ok(Some(inner));
+        }
+    }
+    Ok(None)
+}
+
+fn path(body: &Bytes, kinds: &[(&'static str, FourCC)]) -> Result<Option<Bytes>, Error> {
+    let mut inner = body.clone();
+    let mut parent = "trak";
+    for (name, kind) in kinds {
+        let Some(found) = child(&inner, *kind, parent)? else { return Ok(None) };
+        inner = found;
+        parent = name;
+    }
+    Ok(Some(inner))
+}
+
+fn decode<T: mp4_atom::Atom>(kind: &'static str, code: FourCC, body: &[u8]) -> Result<T, Error> {
+    debug_assert_eq!(T::KIND, code);
+    T::decode_body(&mut &*body).map_err(|error| Error::Malformed { kind, what: error.to_string() })
+}
+
+fn read_track(body: &Bytes, movie_timescale: u32, defaults: &[Trex]) -> Result<Option<Track>, Error> {
+    const MDIA: (&str, FourCC) = ("mdia", FourCC::new(b"mdia"));
+    let header = child(body, FourCC::new(b"tkhd"), "trak")?.ok_or(missing("trak", "no tkhd"))?;
+    // Version 1 has 64-bit times before the track number (§8.3.2).
+    let at = if header.first() == Some(&1) { 20 } else { 12 };
+    let id = header.get(at..at + 4).map(|mut bytes| bytes.get_u32()).ok_or(missing("tkhd", "too short"))?;
+
+    let media = path(body, &[MDIA, ("mdhd", FourCC::new(b"mdhd"))])?.ok_or(missing("trak", "no mdhd"))?;
+    let timescale = decode::<Mdhd>("mdhd", FourCC::new(b"mdhd"), &media)?.timescale;
+    if timescale == 0 {
+        return Err(missing("mdhd", "timescale 0"));
+    }
+    let handler = path(body, &[MDIA, ("hdlr", FourCC::new(b"hdlr"))])?.ok_or(missing("trak", "no hdlr"))?;
+    let handler = match decode::<Hdlr>("hdlr", FourCC::new(b"hdlr"), &handler)?.handler {
+        kind if kind == FourCC::new(b"vide") => Handler::Video,
+        kind if kind == FourCC::new(b"soun") => Handler::Audio,
+        _ => Handler::Other,
+    };
+    let edits = path(body, &[("edts", FourCC::new(b"edts")), ("elst", FourCC::new(b"elst"))])?;
+    let edit_offset = match edits {
+        Some(edits) => edit_offset(&decode("elst", FourCC::new(b"elst"), &edits)?, timescale, movie_timescale),
+        None => 0,
+    };
+    let descriptions = path(
+        body,
+        &[MDIA, ("minf", FourCC::new(b"minf")), ("stbl", FourCC::new(b"stbl")), ("stsd", FourCC::new(b"stsd"))],
+    )?
+    .ok_or(missing("trak", "no stsd"))?;
+    // Version, flags and entry count stand before the entries (§8.5.2).
+    let entries = if descriptions.len() < 8 { Bytes::new() } else { descriptions.slice(8..) };
+    let Some(entry) = boxes(&entries, "stsd").next() else { return Err(missing("stsd", "no sample entry")) };
+    let (_, sample_entry, _) = entry?;
+    let defaults = defaults.iter().find(|defaults| defaults.track_id == id).cloned().unwrap_or_default();
+    // A copy: the header must not keep the chunk that it came in.
+    Ok(Some(Track {
+        id,
+        handler,
+        timescale,
+        edit_offset,
+        sample_entry: Bytes::copy_from_slice(&sample_entry),
+        defaults,
+    }))
+}
+
+/// See [`Track::edit_offset`].
+fn edit_offset(edits: &Elst, timescale: u32, movie_timescale: u32) -> i64 {
+    let mut empty = 0_u64;
+    for edit in &edits.entries {
+        match edit.media_time {
+            None => empty = empty.saturating_add(edit.segment_duration),
+            Some(start) => {
+                let delay = u128::from(empty) * u128::from(timescale) / u128::from(movie_timescale.max(1));
+                let delay = i64::try_from(delay).unwrap_or(0);
+                return delay.saturating_sub(i64::try_from(start).unwrap_or(0));
+            }
+        }
+    }
+    0
+}
+
+/// A 64-bit NTP timestamp (RFC 5905 §6, era 0) as UTC.
+fn ntp_to_utc(ntp: u64) -> UtcMicros {
+    /// Seconds from 1900 to 1970.
+    const EPOCH: i64 = 2_208_988_800;
+    let seconds = (ntp >> 32) as i64 - EPOCH;
+    let micros = ((ntp & 0xffff_ffff) * 1_000_000) >> 32;
+    UtcMicros(seconds * 1_000_000 + micros as i64)
+}
