@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
+use crate::api;
+
 /// Camera streams, recordings and alerts, declared in manifests.
 #[derive(Debug, Parser)]
 #[command(name = "camera-operator", version, about, propagate_version = true)]
@@ -24,7 +26,9 @@ enum LogFormat {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    Crds(api::crds::Arguments),
+}
 
 fn set_up_logging(format: Option<LogFormat>) {
     use std::io::IsTerminal as _;
@@ -43,5 +47,11 @@ pub fn main() -> ExitCode {
     // The only provider that is compiled in; installing it twice is impossible here.
     let _ = rustls::crypto::ring::default_provider().install_default();
     set_up_logging(cli.log_format);
-    match cli.command {}
+    let result = match cli.command {
+        Command::Crds(arguments) => api::crds::run(&arguments).map(|()| ExitCode::SUCCESS),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("camera-operator: {error:#}");
+        ExitCode::FAILURE
+    })
 }

@@ -1,0 +1,149 @@
+//! `Archive`: one volume of recordings and the one recorder that owns it.
+
+use kube::core::Rule;
+use kube::{CustomResource, KubeSchema};
+use serde::{Deserialize, Serialize};
+
+use super::condition::{Condition, Time};
+use super::duration::{self, Duration};
+use super::quantity::{self, Quantity};
+use super::reference;
+use super::rule::matches;
+
+/// What is wanted of an archive.
+#[derive(CustomResource, Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema, Default)]
+#[kube(
+    group = "camera-operator.dev",
+    version = "v1alpha1",
+    kind = "Archive",
+    plural = "archives",
+    shortname = "arc",
+    category = "video",
+    namespaced,
+    status = "ArchiveStatus",
+    derive = "PartialEq",
+    doc = "A volume of recordings. Recordings that name no archive go to the one named default.",
+    validation = reference::name_rule(),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
+    printcolumn(name = "Last-Retention", type_ = "date", json_path = ".status.retention.lastRun"),
+    printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", priority = 1),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct ArchiveSpec {
+    /// When the volume has less free space than this, the oldest recordings are deleted before their time, as far as their
+    /// retention allows, and the archive says so. Default: 1Gi.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = quantity::between("16Mi", "100Ti", "5Gi"))]
+    pub min_free: Option<Quantity>,
+    /// When the retention of all recordings of this archive is applied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention: Option<ArchiveRetention>,
+}
+
+/// When retention runs, and what becomes of recordings that nobody declares any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema, Default)]
+#[serde(rename_all = "camelCase")]
+pub struct ArchiveRetention {
+    /// When it runs, in cron syntax of five fields (minute, hour, day of month, month, day of week). Default: 0 3 * * *.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 9, max = 128))]
+    #[x_kube(validation = schedule_rule())]
+    pub schedule: Option<String>,
+    /// Time zone of the schedule, by its IANA name, such as Europe/Madrid. Default: Etc/UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    #[x_kube(validation = matches("^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9][A-Za-z0-9_+-]*)*$",
+        "must be the IANA name of a time zone, such as Etc/UTC or Europe/Madrid"))]
+    pub time_zone: Option<String>,
+    /// Recordings that no Recording object declares any more are deleted when their newest file is older than this. Default:
+    /// never; they are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = duration::between("1h", "36500d", "30d"))]
+    pub orphans: Option<Duration>,
+}
+
+/// How an archive is doing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema, Default)]
+#[serde(rename_all = "camelCase")]
+pub struct ArchiveStatus {
+    /// metadata.generation that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Ready: the archive can be written. Others when there is something to say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "super::condition::list_schema")]
+    pub conditions: Vec<Condition>,
+    /// What the last retention run did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention: Option<RetentionStatus>,
+}
+
+/// What a retention run did.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RetentionStatus {
+    /// When it ran.
+    #[schemars(schema_with = "super::condition::time_schema")]
+    pub last_run: Time,
+    /// Files deleted.
+    pub deleted_segments: i64,
+    /// Bytes deleted.
+    pub deleted_bytes: i64,
+}
+
+/// Five fields of cron syntax with their ranges: whatever this takes, a Kubernetes `CronJob` takes too.
+pub fn schedule_pattern() -> String {
+    // Value, range, step (a star or a range may be stepped), comma-separated.
+    let field = |value: &str| {
+        let item = format!(r"(\*(/[1-9][0-9]?)?|({value})(-({value})(/[1-9][0-9]?)?)?)");
+        format!("{item}(,{item})*")
+    };
+    let fields = [
+        "[0-5]?[0-9]",
+        "[01]?[0-9]|2[0-3]",
+        "0?[1-9]|[12][0-9]|3[01]",
+        "0?[1-9]|1[0-2]|JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEP|OCT|NOV|DEC",
+        "[0-6]|SUN|MON|TUE|WED|THU|FRI|SAT",
+    ];
+    format!("^{}$", fields.map(field).join(" "))
+}
+
+fn schedule_rule() -> Rule {
+    matches(
+        &schedule_pattern(),
+        "must be five fields of cron syntax separated by single spaces (minute, hour, day of month, month, day of week), such as \
+         0 3 * * * for every day at 03:00",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::str::FromStr as _;
+
+    use super::*;
+
+    #[test]
+    fn schedules() {
+        let pattern = regex::Regex::new(&schedule_pattern()).unwrap_or_else(|error| panic!("{error}"));
+        for good in ["0 3 * * *", "*/15 * * * *", "0 0-6/2 1,15 * MON-FRI", "59 23 31 DEC 6", "5,35 * * * SUN"] {
+            assert!(pattern.is_match(good), "{good}");
+            assert!(croner::Cron::from_str(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "@daily",
+            "0 3 * *",
+            "0 3 * * * *",
+            "60 3 * * *",
+            "0 24 * * *",
+            "0 3 0 * *",
+            "0 3 * 13 *",
+            "0  3 * * *",
+            "*/0 * * * *",
+        ] {
+            assert!(!pattern.is_match(bad), "{bad}");
+        }
+    }
+}

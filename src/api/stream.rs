@@ -1,0 +1,158 @@
+//! `Stream`: one live output of a camera.
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::condition::Condition;
+use super::duration::{self, Duration};
+use super::reference::{self, ObjectReference};
+use super::rule::{exactly_one_of, rule};
+
+/// What is wanted of a stream.
+#[derive(CustomResource, Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "camera-operator.dev",
+    version = "v1alpha1",
+    kind = "Stream",
+    plural = "streams",
+    shortname = "vst",
+    category = "video",
+    namespaced,
+    status = "StreamStatus",
+    derive = "PartialEq",
+    doc = "One live output of a camera.",
+    validation = reference::name_rule(),
+    printcolumn(name = "Camera", type_ = "string", json_path = ".spec.cameraRef.name"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
+    printcolumn(name = "Path", type_ = "string", json_path = ".status.path"),
+    printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", priority = 1),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = rule(
+    "!(has(self.output.mjpeg) && has(self.audio))",
+    "must not hold audio with output.mjpeg, which carries no sound: leave audio out"
+))]
+pub struct StreamSpec {
+    /// The camera whose pictures are sent.
+    pub camera_ref: ObjectReference,
+    /// What is made of them: exactly one of the fields below.
+    pub output: StreamOutput,
+    /// What becomes of the sound; HLS only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audio: Option<Audio>,
+    /// Whether to stop the output. The camera and other outputs go on. Default: false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspend: Option<bool>,
+}
+
+/// What is made of the pictures: exactly one field.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema, Default)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = exactly_one_of(&["hls", "mjpeg"], "must hold exactly one of hls and mjpeg, such as hls: {}"))]
+pub struct StreamOutput {
+    /// HLS (RFC 8216) without re-encoding: for browsers, phones and television sets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hls: Option<HlsOutput>,
+    /// Motion JPEG over HTTP: for an img element, and whatever is too simple for HLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mjpeg: Option<MjpegOutput>,
+}
+
+/// HLS.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema, Default)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = rule(
+    "!has(self.partDuration) || (has(self.lowLatency) && self.lowLatency)",
+    "must not hold partDuration without low latency: add lowLatency: true or leave partDuration out"
+))]
+#[x_kube(validation = parts_fit())]
+pub struct HlsOutput {
+    /// Length of a segment; it is cut at the first key frame at or after this. Default: 4s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = duration::between("1s", "30s", "4s"))]
+    pub segment_duration: Option<Duration>,
+    /// How many segments a playlist lists. Default: 6.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 3, max = 60))]
+    pub playlist_segments: Option<i32>,
+    /// Low-Latency HLS: parts of segments are offered while the segment is still being made. Default: false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub low_latency: Option<bool>,
+    /// Length of a part; low latency only, and at most half a segment. Default: 500ms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = duration::between("200ms", "2s", "500ms"))]
+    pub part_duration: Option<Duration>,
+}
+
+/// Motion JPEG.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema, Default)]
+#[serde(rename_all = "camelCase")]
+pub struct MjpegOutput {
+    /// At most so many pictures a second. Default: 5.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 30))]
+    pub frames_per_second: Option<i32>,
+    /// JPEG quality, from 1 (smallest) to 100 (best). The pictures of a camera that sends JPEG itself are passed on as they
+    /// are unless width is set. Default: 75.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100))]
+    pub quality: Option<i32>,
+    /// Width in pixels to scale to, keeping the aspect ratio; an even number. Default: the camera's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 64, max = 3840))]
+    #[x_kube(validation = rule("self % 2 == 0", "must be an even number, such as 640"))]
+    pub width: Option<i32>,
+}
+
+/// What becomes of the sound.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema, Default)]
+#[serde(rename_all = "camelCase")]
+pub struct Audio {
+    /// Auto: copied where the output can carry it, else encoded as AAC. None: left out. Default: Auto.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub codec: Option<AudioCodec>,
+}
+
+/// How sound is carried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Default)]
+pub enum AudioCodec {
+    /// Copied where the output can carry it, else AAC.
+    #[default]
+    Auto,
+    /// Left out.
+    None,
+}
+
+/// How a stream is doing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema, Default)]
+#[serde(rename_all = "camelCase")]
+pub struct StreamStatus {
+    /// metadata.generation that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Ready: the output can be played now. Others when there is something to say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "super::condition::list_schema")]
+    pub conditions: Vec<Condition>,
+    /// Path of the live media beneath the address of the gateway, such as /live/default/front-door/index.m3u8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub path: Option<String>,
+}
+
+fn parts_fit() -> kube::core::Rule {
+    let milliseconds = duration::milliseconds_expression;
+    let is_duration = duration::is_duration_expression;
+    let of = |path: &str, default: u32| format!("({} ? {} : {default})", is_duration(path), milliseconds(path));
+    rule(
+        format!(
+            "!has(self.partDuration) || {} * 2 <= (has(self.segmentDuration) ? {} : 4000)",
+            of("self.partDuration", 0),
+            of("self.segmentDuration", 30_000)
+        ),
+        "must have partDuration at most half of segmentDuration (4s by default): write a shorter partDuration, such as 500ms",
+    )
+}
