@@ -1,8 +1,11 @@
 //! The data plane: runs a plan (source driver → hub → outputs), applies a changed plan by difference, and reports. Must hold
 //! no Kubernetes client: it learns what to do from a plan and tells how it goes in a report.
 
+pub mod difference;
 pub mod hub;
+pub mod launch;
 pub mod problem;
 pub mod registry;
 pub mod source;
+pub mod supervisor;
 pub mod unit;

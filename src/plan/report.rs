@@ -126,6 +126,8 @@ pub enum Reason {
     Suspended,
     /// The recorder was not running (crash, power loss, upgrade).
     RecorderDown,
+    /// A programming error in this program; the unit is started again.
+    InternalError,
 }
 
 impl Reason {
