@@ -9,6 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+pub mod coverage;
 pub mod description;
 pub mod folder;
 pub mod index;
@@ -16,6 +17,8 @@ pub mod layout;
 pub mod lock;
 pub mod playlist;
 pub mod recording;
+pub mod retention;
+pub mod schedule;
 
 use description::{Claim, Description};
 use folder::{Folder, Kind};
