@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use crate::media::frame::{Configuration, Frame, RunId, UtcMicros};
+use crate::media::frame::{Configuration, Frame, RunId, TrackKind, UtcMicros};
 use crate::plan::report::Reason;
 
 /// What a reader gets.
@@ -71,6 +71,36 @@ enum Entry {
     Ended(Arc<Ending>),
 }
 
+/// What has gone through a hub since it was made; for metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Statistics {
+    /// Video frames published.
+    pub video_frames: u64,
+    /// Bytes of video published.
+    pub video_bytes: u64,
+    /// Audio frames published.
+    pub audio_frames: u64,
+    /// Bytes of audio published.
+    pub audio_bytes: u64,
+    /// Entries that readers missed because they were too slow, over all readers.
+    pub lost: u64,
+    /// Readers now.
+    pub readers: u64,
+    /// Bytes of payload in the ring now.
+    pub ring_bytes: u64,
+}
+
+impl Statistics {
+    fn count(&mut self, frame: &Frame) {
+        let (frames, bytes) = match frame.track {
+            TrackKind::Video => (&mut self.video_frames, &mut self.video_bytes),
+            TrackKind::Audio => (&mut self.audio_frames, &mut self.audio_bytes),
+        };
+        *frames += 1;
+        *bytes += frame.payload.len() as u64;
+    }
+}
+
 #[derive(Debug, Default)]
 struct Ring {
     entries: VecDeque<Entry>,
@@ -82,6 +112,7 @@ struct Ring {
     /// Whether the byte cap has evicted the newest GOP's key frame.
     key_evicted: bool,
     closed: bool,
+    statistics: Statistics,
 }
 
 impl Ring {
@@ -92,6 +123,7 @@ impl Ring {
     fn push(&mut self, entry: Entry) {
         if let Entry::Frame { frame, .. } = &entry {
             self.bytes += frame.payload.len();
+            self.statistics.count(frame);
             if frame.is_video_key() {
                 self.key = Some(self.end());
                 self.key_evicted = false;
@@ -200,7 +232,8 @@ impl Hub {
 
     /// A new reader.
     pub fn subscribe(&self, reach: Reach) -> Reader {
-        let ring = self.shared.ring();
+        let mut ring = self.shared.ring();
+        ring.statistics.readers += 1;
         let (next, wait_for_key) = match reach {
             Reach::FromOldest => (ring.first, true),
             Reach::Live | Reach::Whole => (ring.key.unwrap_or_else(|| ring.end()), true),
@@ -225,7 +258,7 @@ impl Hub {
         let mut frames = Vec::new();
         for entry in ring.entries.iter().skip(start) {
             if let Entry::Frame { frame, configuration } = entry
-                && frame.track == crate::media::frame::TrackKind::Video
+                && frame.track == TrackKind::Video
             {
                 found.get_or_insert_with(|| configuration.clone());
                 frames.push(frame.clone());
@@ -239,9 +272,10 @@ impl Hub {
         self.shared.ring().key_evicted
     }
 
-    /// Bytes of payload in the ring.
-    pub fn bytes(&self) -> usize {
-        self.shared.ring().bytes
+    /// What has gone through, and what the ring holds.
+    pub fn statistics(&self) -> Statistics {
+        let ring = self.shared.ring();
+        Statistics { ring_bytes: ring.bytes as u64, ..ring.statistics }
     }
 }
 
@@ -279,7 +313,7 @@ impl Reader {
     }
 
     fn take(&mut self) -> (Vec<Event>, bool) {
-        let ring = self.shared.ring();
+        let mut ring = self.shared.ring();
         let mut events = Vec::new();
         if self.next < ring.first {
             let to = match self.reach {
@@ -287,6 +321,7 @@ impl Reader {
                 Reach::Whole | Reach::FromOldest => ring.first,
             };
             events.push(Event::Lost(to - self.next));
+            ring.statistics.lost += to - self.next;
             self.next = to;
             // After a hole only a key frame can be decoded.
             self.wait_for_key = true;
@@ -318,12 +353,18 @@ impl Reader {
     }
 }
 
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.shared.ring().statistics.readers -= 1;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::media::frame::{Codec, FrameKind, TrackConfiguration, TrackKind};
+    use crate::media::frame::{Codec, FrameKind, TrackConfiguration};
 
     fn configuration(generation: u32) -> Arc<Configuration> {
         let video = TrackConfiguration {
@@ -394,6 +435,7 @@ mod tests {
         let late = viewer.take_now();
         assert!(matches!(late[0], Event::Lost(35)), "{late:?}");
         assert_eq!(sequences(&late), [35, 36, 37, 38, 39]);
+        assert_eq!(hub.statistics().readers, 2);
         // The recorder fell out of the ring too: it is told, and goes on at the oldest key frame that is left.
         let recorded = recorder.take_now();
         assert!(matches!(recorded[0], Event::Lost(_)));
@@ -404,9 +446,9 @@ mod tests {
     fn the_ring_keeps_a_whole_gop_but_never_more_than_its_bytes() {
         let hub = hub(100, 1000);
         hub.publish(&configuration(0), (0..8).map(|n| frame(n, n == 0)));
-        assert_eq!(hub.bytes(), 800, "longer than 100 ms, but one GOP");
+        assert_eq!(hub.statistics().ring_bytes, 800, "longer than 100 ms, but one GOP");
         hub.publish(&configuration(0), (8..30).map(|n| frame(n, false)));
-        assert!(hub.bytes() <= 1000);
+        assert!(hub.statistics().ring_bytes <= 1000);
         assert!(hub.key_evicted());
         assert!(hub.newest_gop().is_none());
         hub.publish(&configuration(0), [frame(30, true)]);

@@ -4,6 +4,7 @@
 pub mod difference;
 pub mod hub;
 pub mod launch;
+pub mod metrics;
 pub mod problem;
 pub mod registry;
 pub mod source;

@@ -1,0 +1,264 @@
+//! The agent's Prometheus metrics, made at each scrape from the board and the registry, so that what no longer runs is no
+//! longer told. Labels are namespace and name of objects only, never of clients. Must not change anything.
+
+use prometheus::{Encoder as _, GaugeVec, IntCounterVec, IntGaugeVec, Opts, Registry as Families, TextEncoder};
+
+use super::registry::Registry;
+use crate::plan::report::{Report, UnitState};
+use crate::plan::unit::ObjectKey;
+
+/// The content type of the text format that [`encode`] writes.
+pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
+
+const PREFIX: &str = "camera_operator";
+const OBJECT: [&str; 2] = ["namespace", "name"];
+
+/// Collects metric families; a family that cannot be made or registered (a programming error) is left out, so that a scrape
+/// never fails as a whole.
+#[derive(Debug, Default)]
+pub struct Exposition {
+    families: Families,
+}
+
+impl Exposition {
+    fn options(name: &str, help: &str) -> Opts {
+        Opts::new(format!("{PREFIX}_{name}"), help)
+    }
+
+    /// A counter family; `values` are label values and the count.
+    pub fn counters(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+        values: impl IntoIterator<Item = (Vec<String>, u64)>,
+    ) {
+        let Ok(family) = IntCounterVec::new(Self::options(name, help), labels) else { return };
+        for (labels, value) in values {
+            if let Ok(counter) = family.get_metric_with_label_values(&labels) {
+                counter.inc_by(value);
+            }
+        }
+        let _ = self.families.register(Box::new(family));
+    }
+
+    /// A gauge family of whole numbers.
+    pub fn gauges(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+        values: impl IntoIterator<Item = (Vec<String>, i64)>,
+    ) {
+        let Ok(family) = IntGaugeVec::new(Self::options(name, help), labels) else { return };
+        for (labels, value) in values {
+            if let Ok(gauge) = family.get_metric_with_label_values(&labels) {
+                gauge.set(value);
+            }
+        }
+        let _ = self.families.register(Box::new(family));
+    }
+
+    /// A gauge family of fractions.
+    pub fn ratios(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+        values: impl IntoIterator<Item = (Vec<String>, f64)>,
+    ) {
+        let Ok(family) = GaugeVec::new(Self::options(name, help), labels) else { return };
+        for (labels, value) in values {
+            if let Ok(gauge) = family.get_metric_with_label_values(&labels) {
+                gauge.set(value);
+            }
+        }
+        let _ = self.families.register(Box::new(family));
+    }
+
+    /// The Prometheus text format of everything that was collected.
+    pub fn encode(&self) -> String {
+        let mut text = Vec::new();
+        let _ = TextEncoder::new().encode(&self.families.gather(), &mut text);
+        String::from_utf8(text).unwrap_or_default()
+    }
+}
+
+fn object(key: &ObjectKey) -> Vec<String> {
+    vec![key.namespace.clone(), key.name.clone()]
+}
+
+fn object_and(key: &ObjectKey, more: &[&str]) -> Vec<String> {
+    let mut labels = object(key);
+    labels.extend(more.iter().map(ToString::to_string));
+    labels
+}
+
+/// Adds the metrics of all units, hubs and archives.
+pub fn collect(exposition: &Exposition, report: &Report, registry: &Registry) {
+    collect_units(exposition, report);
+    collect_hubs(exposition, registry);
+    collect_recordings(exposition, report);
+    collect_archives(exposition, report);
+}
+
+fn collect_units(exposition: &Exposition, report: &Report) {
+    let states = report.units.iter().flat_map(|unit| {
+        UNIT_STATES.map(|(state, name)| {
+            let labels = object_and(&unit.object.key, &[unit.object.kind.plural(), name]);
+            (labels, i64::from(unit.state == state))
+        })
+    });
+    exposition.gauges(
+        "unit_state",
+        "Whether a unit is in a state (1) or not (0).",
+        &["namespace", "name", "kind", "state"],
+        states,
+    );
+    exposition.counters(
+        "camera_reconnects_total",
+        "How often a camera was connected again.",
+        &OBJECT,
+        report
+            .units
+            .iter()
+            .filter(|unit| unit.object.kind == crate::plan::unit::ObjectKind::Camera)
+            .map(|unit| (object(&unit.object.key), unit.reconnects)),
+    );
+    exposition.ratios(
+        "camera_frames_per_second",
+        "Measured frame rate of a camera.",
+        &OBJECT,
+        report.units.iter().filter_map(|unit| {
+            let media = unit.media.as_ref()?;
+            Some((object(&unit.object.key), f64::from(media.frames_per_second_milli) / 1000.0))
+        }),
+    );
+}
+
+const UNIT_STATES: [(UnitState, &str); 6] = [
+    (UnitState::Starting, "Starting"),
+    (UnitState::Running, "Running"),
+    (UnitState::Waiting, "Waiting"),
+    (UnitState::Reconnecting, "Reconnecting"),
+    (UnitState::Complete, "Complete"),
+    (UnitState::Failed, "Failed"),
+];
+
+fn collect_hubs(exposition: &Exposition, registry: &Registry) {
+    let hubs: Vec<_> = registry.hubs.all().into_iter().map(|(key, hub)| (key, hub.statistics())).collect();
+    let by_track = |pick: fn(&super::hub::Statistics) -> [u64; 2]| {
+        hubs.iter()
+            .flat_map(|(key, statistics)| {
+                let [video, audio] = pick(statistics);
+                [(object_and(key, &["video"]), video), (object_and(key, &["audio"]), audio)]
+            })
+            .collect::<Vec<_>>()
+    };
+    let labels = ["namespace", "name", "track"];
+    exposition.counters(
+        "camera_frames_total",
+        "Frames received from a camera.",
+        &labels,
+        by_track(|statistics| [statistics.video_frames, statistics.audio_frames]),
+    );
+    exposition.counters(
+        "camera_bytes_total",
+        "Bytes of coded video and audio received from a camera.",
+        &labels,
+        by_track(|statistics| [statistics.video_bytes, statistics.audio_bytes]),
+    );
+    exposition.counters(
+        "hub_lost_entries_total",
+        "Frames that readers of a camera missed because they were too slow.",
+        &OBJECT,
+        hubs.iter().map(|(key, statistics)| (object(key), statistics.lost)),
+    );
+    exposition.gauges(
+        "hub_readers",
+        "Readers of a camera's frames.",
+        &OBJECT,
+        hubs.iter().map(|(key, statistics)| (object(key), statistics.readers as i64)),
+    );
+    exposition.gauges(
+        "hub_ring_bytes",
+        "Bytes of coded frames kept for readers that come late.",
+        &OBJECT,
+        hubs.iter().map(|(key, statistics)| (object(key), statistics.ring_bytes as i64)),
+    );
+}
+
+fn collect_recordings(exposition: &Exposition, report: &Report) {
+    let recordings = || report.units.iter().filter_map(|unit| Some((&unit.object.key, unit.recording.as_ref()?)));
+    exposition.ratios(
+        "recording_coverage_ratio",
+        "Share of the last closed UTC hour or day for which video is held.",
+        &["namespace", "name", "window"],
+        recordings().flat_map(|(key, facts)| {
+            [("hour", facts.coverage_hour_ppm), ("day", facts.coverage_day_ppm)]
+                .into_iter()
+                .filter_map(move |(window, parts)| Some((object_and(key, &[window]), f64::from(parts?) / 1_000_000.0)))
+        }),
+    );
+    exposition.gauges(
+        "recording_progress_percent",
+        "How much of a clip is recorded.",
+        &OBJECT,
+        recordings().filter_map(|(key, facts)| Some((object(key), i64::from(facts.progress_percent?)))),
+    );
+}
+
+fn collect_archives(exposition: &Exposition, report: &Report) {
+    let archives = &report.archives;
+    exposition.gauges(
+        "archive_ready",
+        "Whether an archive can be written.",
+        &OBJECT,
+        archives.iter().map(|archive| (object(&archive.key), i64::from(archive.ready))),
+    );
+    exposition.gauges(
+        "archive_free_bytes",
+        "Free bytes of an archive's volume.",
+        &OBJECT,
+        archives.iter().map(|archive| (object(&archive.key), archive.free_bytes as i64)),
+    );
+    exposition.gauges(
+        "archive_size_bytes",
+        "Size of an archive's volume.",
+        &OBJECT,
+        archives.iter().map(|archive| (object(&archive.key), archive.total_bytes as i64)),
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::frame::UtcMicros;
+    use crate::plan::report::{Reason, UnitReport};
+    use crate::plan::unit::{ObjectKind, ObjectRef};
+
+    #[test]
+    fn a_unit_shows_in_exactly_one_state() {
+        let unit = UnitReport {
+            object: ObjectRef { kind: ObjectKind::Camera, key: ObjectKey::new("shop", "door") },
+            generation: 1,
+            state: UnitState::Reconnecting,
+            reason: Reason::Stalled,
+            message: String::new(),
+            since: UtcMicros(0),
+            notices: Vec::new(),
+            reconnects: 3,
+            media: None,
+            recording: None,
+        };
+        let exposition = Exposition::default();
+        collect(&exposition, &Report { units: vec![unit], ..Report::default() }, &Registry::default());
+        let text = exposition.encode();
+        let line = |state| {
+            format!(r#"camera_operator_unit_state{{kind="cameras",name="door",namespace="shop",state="{state}"}}"#)
+        };
+        assert!(text.contains(&format!("{} 1", line("Reconnecting"))), "{text}");
+        assert!(text.contains(&format!("{} 0", line("Running"))), "{text}");
+        assert!(text.contains(r#"camera_operator_camera_reconnects_total{name="door",namespace="shop"} 3"#), "{text}");
+    }
+}
