@@ -7,6 +7,7 @@ pub mod launch;
 pub mod metrics;
 pub mod problem;
 pub mod registry;
+pub mod sidecar;
 pub mod source;
 pub mod supervisor;
 pub mod unit;
