@@ -2,5 +2,13 @@
 //! playlists, and how media time maps to UTC. Must not open files, sockets or processes, and must not read the clock:
 //! whoever calls passes time in.
 
+pub mod access_unit;
+pub mod audio;
+pub mod clock;
 pub mod fmp4;
 pub mod frame;
+pub mod h264;
+pub mod h265;
+pub mod jpeg;
+pub mod nal;
+pub mod visual;

@@ -1,0 +1,282 @@
+//! Makes frames' payloads and configurations of the samples of a video track: finds parameter sets, keeps them out of band,
+//! notices when they change, and tells where decoding can start. Must not know time or where samples come from.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use thiserror::Error;
+
+use super::fmp4::reader::Track;
+use super::frame::{Codec, FrameKind, TrackConfiguration};
+use super::nal::{Layout, assemble, split};
+use super::visual::{VISUAL_CHILDREN, VISUAL_WIDTH, entry_child};
+use super::{audio, h264, h265, jpeg};
+
+/// Why a video track or one of its samples cannot be carried.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Error {
+    /// Not one of [`Codec`].
+    #[error("video in {0} is not carried; set the camera to H.264, H.265 or MJPEG")]
+    Unsupported(String),
+    /// A sample is not laid out as its sample entry says.
+    #[error("malformed {0} picture")]
+    Malformed(&'static str),
+}
+
+/// One sample, made ready.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Picture {
+    /// Without parameter sets, delimiters and filler; NAL units behind four-byte lengths. Empty when nothing else was in it.
+    pub payload: Bytes,
+    /// Whether decoding can start here.
+    pub kind: FrameKind,
+    /// Whether it only goes on with the picture before it: some cameras repeat parameter sets between the slices of one picture,
+    /// where FFmpeg's parser then cuts.
+    pub continues: bool,
+    /// The new configuration, when this sample is the first that needs it.
+    pub changed: Option<Arc<TrackConfiguration>>,
+}
+
+/// Parameter sets by type and identifier.
+type Sets = BTreeMap<(u8, u32), Bytes>;
+
+/// Goes through the samples of one video track.
+#[derive(Debug)]
+pub struct VideoTrack {
+    codec: Codec,
+    timescale: u32,
+    /// As FFmpeg wrote it.
+    sample_entry: Bytes,
+    layout: Layout,
+    sets: Sets,
+    current: Option<Arc<TrackConfiguration>>,
+    /// The configuration was built from the header and not yet handed out.
+    announced: bool,
+}
+
+impl VideoTrack {
+    /// From the track's header.
+    pub fn new(track: &Track) -> Result<Self, Error> {
+        let entry = &track.sample_entry;
+        let kind = entry.get(4..8).unwrap_or_default();
+        let (codec, configuration) = match kind {
+            b"avc1" | b"avc3" => (Codec::H264, entry_child(entry, VISUAL_CHILDREN, *b"avcC")),
+            b"hvc1" | b"hev1" => (Codec::H265, entry_child(entry, VISUAL_CHILDREN, *b"hvcC")),
+            b"mp4v" => match audio::elementary_stream(entry, VISUAL_CHILDREN) {
+                // ISO/IEC 14496-1 table 5: JPEG.
+                Some((0x6c, _)) => (Codec::Mjpeg, None),
+                Some((object_type, _)) => return Err(Error::Unsupported(format!("mp4v.{object_type:02x}"))),
+                None => return Err(Error::Unsupported("mp4v".into())),
+            },
+            b"jpeg" | b"mjpg" => (Codec::Mjpeg, None),
+            other => return Err(Error::Unsupported(String::from_utf8_lossy(other).trim().to_owned())),
+        };
+        let known = configuration.and_then(|body| match codec {
+            Codec::H264 => h264::parse_configuration(&body),
+            _ => h265::parse_configuration(&body),
+        });
+        // Without parameter sets FFmpeg does not know the layout either and passes start codes on.
+        let (layout, units) = match known {
+            Some((length, units)) if !units.is_empty() => (Layout::LengthPrefixed(length), units),
+            _ => (Layout::AnnexB, Vec::new()),
+        };
+        let mut track = Self {
+            codec,
+            timescale: track.timescale,
+            sample_entry: entry.clone(),
+            layout,
+            sets: Sets::new(),
+            current: None,
+            announced: false,
+        };
+        track.sets = units.iter().filter_map(|unit| Some((track.set_key(unit)?, unit.clone()))).collect();
+        track.current = track.build();
+        Ok(track)
+    }
+
+    /// What the track carries.
+    pub const fn codec(&self) -> Codec {
+        self.codec
+    }
+
+    /// The configuration that the newest sample needs; `None` until the parameter sets are known.
+    pub const fn configuration(&self) -> Option<&Arc<TrackConfiguration>> {
+        self.current.as_ref()
+    }
+
+    /// Takes the next sample.
+    pub fn accept(&mut self, sample: &Bytes) -> Result<Picture, Error> {
+        match self.codec {
+            Codec::Mjpeg => self.accept_image(sample),
+            _ => self.accept_units(sample),
+        }
+    }
+
+    fn accept_image(&mut self, sample: &Bytes) -> Result<Picture, Error> {
+        let (width, height) = jpeg::size(sample).ok_or(Error::Malformed("JPEG"))?;
+        let same = self.current.as_ref().is_some_and(|known| (known.width, known.height) == (width, height));
+        if !same {
+            let mut entry = self.sample_entry.to_vec();
+            entry
+                .get_mut(VISUAL_WIDTH..VISUAL_WIDTH + 4)
+                .ok_or(Error::Malformed("JPEG"))?
+                .copy_from_slice(&(width << 16 | height & 0xffff).to_be_bytes());
+            self.current = Some(Arc::new(TrackConfiguration {
+                codec: Codec::Mjpeg,
+                timescale: self.timescale,
+                sample_entry: entry.into(),
+                codec_string: String::new(),
+                width,
+                height,
+                sample_rate: 0,
+                channels: 0,
+            }));
+        }
+        let changed = if same { None } else { self.current.clone() };
+        Ok(Picture { payload: sample.clone(), kind: FrameKind::Key, continues: false, changed })
+    }
+
+    fn accept_units(&mut self, sample: &Bytes) -> Result<Picture, Error> {
+        let malformed = Error::Malformed(self.codec.name());
+        let units = split(sample, self.layout).ok_or(malformed)?;
+        let mut kept: Vec<Range<usize>> = Vec::with_capacity(units.len());
+        let mut found = Sets::new();
+        let mut key = false;
+        let mut continues = false;
+        let mut has_slice = false;
+        for range in units {
+            let unit = &sample[range.clone()];
+            if let Some(set) = self.set_key(unit) {
+                found.insert(set, sample.slice(range));
+            } else if !self.is_left_out(unit) {
+                key |= self.is_random_access(unit);
+                if !has_slice && self.is_slice(unit) {
+                    has_slice = true;
+                    continues = !self.begins_picture(unit);
+                }
+                kept.push(range);
+            }
+        }
+        let mut changed = None;
+        if found.iter().any(|(set, unit)| self.sets.get(set) != Some(unit)) {
+            self.take_sets(found);
+            if let Some(built) = self.build()
+                && self.current.as_ref() != Some(&built)
+            {
+                changed = Some(built.clone());
+                self.current = Some(built);
+            }
+        }
+        if !self.announced && self.current.is_some() {
+            self.announced = true;
+            changed = self.current.clone();
+        }
+        let payload = assemble(sample, self.layout, &kept);
+        let kind = if key { FrameKind::Key } else { FrameKind::Delta };
+        Ok(Picture { payload, kind, continues, changed })
+    }
+
+    /// A whole new group replaces all that was known, so that sets of an earlier picture size do not stay around; a single
+    /// one replaces its like.
+    fn take_sets(&mut self, found: Sets) {
+        let (sequence, picture) = match self.codec {
+            Codec::H264 => (h264::unit_type::SPS, h264::unit_type::PPS),
+            _ => (h265::unit_type::SPS, h265::unit_type::PPS),
+        };
+        let has = |kind: u8| found.keys().any(|(found, _)| *found == kind);
+        if has(sequence) && has(picture) {
+            self.sets.retain(|(kind, _), _| *kind == h265::unit_type::VPS && !has(h265::unit_type::VPS));
+        }
+        // Copies: a set must not keep the whole chunk that it came in.
+        self.sets.extend(found.into_iter().map(|(set, unit)| (set, Bytes::copy_from_slice(&unit))));
+    }
+
+    fn build(&self) -> Option<Arc<TrackConfiguration>> {
+        // More than the boxes can count, or longer than their length fields, is nothing a camera sends.
+        if self.sets.len() > 256 || self.sets.values().any(|unit| unit.len() > usize::from(u16::MAX)) {
+            return None;
+        }
+        let of = |wanted: u8| -> Vec<Bytes> {
+            self.sets.iter().filter(|((kind, _), _)| *kind == wanted).map(|(_, unit)| unit.clone()).collect()
+        };
+        let (sample_entry, codec_string, size) = match self.codec {
+            Codec::H264 => {
+                let (sps, pps) = (of(h264::unit_type::SPS), of(h264::unit_type::PPS));
+                let parsed = h264::parse_sequence_parameters(sps.first()?)?;
+                pps.first()?;
+                (h264::sample_entry(&parsed, &sps, &pps), h264::codec_string(&parsed), parsed.size)
+            }
+            Codec::H265 => {
+                let (vps, sps, pps) = (of(h265::unit_type::VPS), of(h265::unit_type::SPS), of(h265::unit_type::PPS));
+                let parsed = h265::parse_sequence_parameters(sps.first()?)?;
+                vps.first().and(pps.first())?;
+                (h265::sample_entry(&parsed, &vps, &sps, &pps), h265::codec_string(&parsed), parsed.size)
+            }
+            _ => return None,
+        };
+        Some(Arc::new(TrackConfiguration {
+            codec: self.codec,
+            timescale: self.timescale,
+            sample_entry,
+            codec_string,
+            width: size.width,
+            height: size.height,
+            sample_rate: 0,
+            channels: 0,
+        }))
+    }
+
+    /// Type and identifier of a parameter set; `None` for any other unit.
+    fn set_key(&self, unit: &[u8]) -> Option<(u8, u32)> {
+        match self.codec {
+            Codec::H264 => match h264::unit_type_of(unit) {
+                kind @ h264::unit_type::SPS => Some((kind, h264::parse_sequence_parameters(unit)?.id)),
+                kind @ h264::unit_type::PPS => Some((kind, h264::picture_parameter_set_id(unit)?)),
+                _ => None,
+            },
+            _ => match h265::unit_type_of(unit) {
+                kind @ h265::unit_type::VPS => Some((kind, h265::video_parameter_set_id(unit)?)),
+                kind @ h265::unit_type::SPS => Some((kind, h265::parse_sequence_parameters(unit)?.id)),
+                kind @ h265::unit_type::PPS => Some((kind, h265::picture_parameter_set_id(unit)?)),
+                _ => None,
+            },
+        }
+    }
+
+    /// Delimiters and filler, which MP4 does not want; and parameter sets that cannot be read.
+    fn is_left_out(&self, unit: &[u8]) -> bool {
+        match self.codec {
+            Codec::H264 => {
+                use h264::unit_type::{DELIMITER, FILLER, PPS, SPS};
+                matches!(h264::unit_type_of(unit), DELIMITER | FILLER | SPS | PPS)
+            }
+            _ => {
+                use h265::unit_type::{DELIMITER, FILLER, PPS, SPS, VPS};
+                matches!(h265::unit_type_of(unit), DELIMITER | FILLER | VPS | SPS | PPS)
+            }
+        }
+    }
+
+    fn is_random_access(&self, unit: &[u8]) -> bool {
+        match self.codec {
+            Codec::H264 => h264::is_random_access(unit),
+            _ => h265::is_random_access(unit),
+        }
+    }
+
+    fn is_slice(&self, unit: &[u8]) -> bool {
+        match self.codec {
+            Codec::H264 => h264::is_slice(h264::unit_type_of(unit)),
+            _ => h265::is_slice(h265::unit_type_of(unit)),
+        }
+    }
+
+    fn begins_picture(&self, slice: &[u8]) -> bool {
+        match self.codec {
+            Codec::H264 => h264::begins_picture(slice),
+            _ => h265::begins_picture(slice),
+        }
+    }
+}
