@@ -11,6 +11,7 @@ use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use super::index::{FileEntry, Gap, RECORDER_DOWN};
+use super::span::goes_on;
 use crate::media::frame::UtcMicros;
 
 /// Gap reason: the recording did not exist yet.
@@ -152,8 +153,7 @@ fn collect_spans<'a>(files: &'a [FileEntry], held: &mut Vec<Span<'a>>, undecodab
     // The newest span of the run that goes on, and whether decoding reaches its end.
     let mut previous: Option<(&FileEntry, usize, bool)> = None;
     for file in ordered {
-        let follows = previous
-            .is_some_and(|(before, _, _)| before.run == file.run && before.last_sequence + 1 == file.first_sequence);
+        let follows = previous.is_some_and(|(before, _, _)| goes_on(before, file));
         let mut decodable = !file.dependent || (follows && previous.is_some_and(|(_, _, decodable)| decodable));
         let mut last = if follows { previous.map(|(_, index, _)| index).filter(|_| decodable) } else { None };
         for range in &file.ranges {

@@ -19,6 +19,7 @@ pub mod playlist;
 pub mod recording;
 pub mod retention;
 pub mod schedule;
+pub mod span;
 
 use description::{Claim, Description};
 use folder::{Folder, Kind};
