@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
-use crate::api;
+use crate::{api, check};
 
 /// Camera streams, recordings and alerts, declared in manifests.
 #[derive(Debug, Parser)]
@@ -27,6 +27,7 @@ enum LogFormat {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Check(check::Arguments),
     Crds(api::crds::Arguments),
 }
 
@@ -48,6 +49,7 @@ pub fn main() -> ExitCode {
     let _ = rustls::crypto::ring::default_provider().install_default();
     set_up_logging(cli.log_format);
     let result = match cli.command {
+        Command::Check(arguments) => Ok(check::run(&arguments)),
         Command::Crds(arguments) => api::crds::run(&arguments).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {

@@ -4,7 +4,7 @@ use kube::KubeSchema;
 use kube::core::Rule;
 use serde::{Deserialize, Serialize};
 
-use super::rule::{literal, rule};
+use super::rule::{literal, matches, rule};
 
 /// What the name of one of our objects looks like: a DNS label that starts with a letter (RFC 1035), because children of the
 /// object, such as Services, carry it.
@@ -33,6 +33,7 @@ pub(super) fn name_rule() -> Rule {
 pub struct ObjectReference {
     /// Name of the object in the same namespace.
     #[schemars(length(min = 1, max = 40), regex(pattern = NAME_PATTERN))]
+    #[x_kube(validation = matches(NAME_PATTERN, "must be the name of an object: lower-case letters, digits and hyphens, such as front-door"))]
     pub name: String,
 }
 
@@ -42,6 +43,7 @@ pub struct ObjectReference {
 pub struct SecretReference {
     /// Name of the Secret in the same namespace.
     #[schemars(length(min = 1, max = 253), regex(pattern = SECRET_NAME_PATTERN))]
+    #[x_kube(validation = matches(SECRET_NAME_PATTERN, "must be the name of a Secret: lower-case letters, digits, hyphens and dots, such as front-door"))]
     pub name: String,
 }
 
@@ -51,8 +53,10 @@ pub struct SecretReference {
 pub struct SecretKeyReference {
     /// Name of the Secret in the same namespace.
     #[schemars(length(min = 1, max = 253), regex(pattern = SECRET_NAME_PATTERN))]
+    #[x_kube(validation = matches(SECRET_NAME_PATTERN, "must be the name of a Secret: lower-case letters, digits, hyphens and dots, such as front-door"))]
     pub name: String,
     /// Key within the Secret's data.
     #[schemars(length(min = 1, max = 253), regex(pattern = SECRET_KEY_PATTERN))]
+    #[x_kube(validation = matches(SECRET_KEY_PATTERN, "must be a key of a Secret: letters, digits, hyphens, underscores and dots, such as password"))]
     pub key: String,
 }

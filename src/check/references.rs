@@ -1,0 +1,142 @@
+//! What objects refer to, and whether it is there: beyond what an API server checks, but what a person wants to know before
+//! it is applied. Pure.
+
+use kube::Resource;
+
+use super::load::Declared;
+use super::manifests::{Manifests, key};
+use super::problem::{Problem, ProblemKind};
+use super::schema::nearest;
+use crate::api::DEFAULT_ARCHIVE;
+use crate::api::camera::CameraSource;
+use crate::api::reference::{PASSWORD_KEY, SecretKeyReference, SecretReference, USERNAME_KEY};
+use crate::plan::unit::{ObjectKey, ObjectKind, ObjectRef};
+
+/// References that lead nowhere.
+pub(super) fn check(manifests: &Manifests, declared: &[Declared]) -> Vec<Problem> {
+    let mut references = References { manifests, declared, problems: Vec::new() };
+    for camera in &manifests.cameras {
+        references.camera(&object(ObjectKind::Camera, camera), &camera.spec.source);
+    }
+    for stream in &manifests.streams {
+        let object = object(ObjectKind::Stream, stream);
+        references.named(&object, ObjectKind::Camera, &stream.spec.camera_ref.name, "spec.cameraRef.name");
+    }
+    for recording in &manifests.recordings {
+        let object = object(ObjectKind::Recording, recording);
+        references.named(&object, ObjectKind::Camera, &recording.spec.camera_ref.name, "spec.cameraRef.name");
+        if let Some(archive) = recording.spec.archive_ref.as_ref().filter(|archive| archive.name != DEFAULT_ARCHIVE) {
+            references.named(&object, ObjectKind::Archive, &archive.name, "spec.archiveRef.name");
+        }
+    }
+    for archive in &manifests.archives {
+        let zone = archive.spec.retention.as_ref().and_then(|retention| retention.time_zone.as_deref());
+        if let Some(zone) = zone.filter(|zone| is_unknown_time_zone(zone)) {
+            let message = format!("there is no time zone {zone}: write an IANA name, such as Etc/UTC or Europe/Madrid");
+            let object = object(ObjectKind::Archive, archive);
+            references.problem(&object, "spec.retention.timeZone", message, ProblemKind::Unresolved);
+        }
+    }
+    references.problems
+}
+
+/// Where the machine has no list of time zones, any may be right.
+fn is_unknown_time_zone(name: &str) -> bool {
+    jiff::tz::db().available().next().is_some() && jiff::tz::TimeZone::get(name).is_err()
+}
+
+fn object<T: Resource>(kind: ObjectKind, object: &T) -> ObjectRef {
+    ObjectRef { kind, key: key(object) }
+}
+
+struct References<'a> {
+    manifests: &'a Manifests,
+    declared: &'a [Declared],
+    problems: Vec<Problem>,
+}
+
+impl References<'_> {
+    fn problem(&mut self, object: &ObjectRef, path: &str, message: String, kind: ProblemKind) {
+        let own = |declared: &&Declared| declared.kind == Some(object.kind) && declared.key == object.key;
+        let Some(declared) = self.declared.iter().find(own) else { return };
+        self.problems.push(Problem {
+            file: declared.file.clone(),
+            line: declared.node.line_of(path),
+            path: path.to_owned(),
+            message,
+            kind,
+            object: Some(object.clone()),
+        });
+    }
+
+    /// Names of the declared objects of a kind (`None`: Secrets) in a namespace.
+    fn names(&self, kind: Option<ObjectKind>, namespace: &str) -> Vec<&str> {
+        let of_kind =
+            self.declared.iter().filter(|declared| declared.kind == kind && declared.key.namespace == namespace);
+        of_kind.map(|declared| declared.key.name.as_str()).collect()
+    }
+
+    fn missing(&self, kind: Option<ObjectKind>, key: &ObjectKey) -> Option<String> {
+        let names = self.names(kind, &key.namespace);
+        if names.contains(&key.name.as_str()) {
+            return None;
+        }
+        let label = kind.map_or_else(|| "Secret".to_owned(), |kind| format!("{kind:?}"));
+        let hint = nearest(&key.name, &names).map(|near| format!("; did you mean {near}?"));
+        let hint = hint.unwrap_or_else(|| format!(": declare it, or name another {label}"));
+        Some(format!("there is no {label} {} in namespace {}{hint}", key.name, key.namespace))
+    }
+
+    fn named(&mut self, object: &ObjectRef, kind: ObjectKind, name: &str, path: &str) {
+        let key = ObjectKey::new(object.key.namespace.clone(), name);
+        if let Some(message) = self.missing(Some(kind), &key) {
+            self.problem(object, path, message, ProblemKind::Unresolved);
+        }
+    }
+
+    fn secret(&mut self, object: &ObjectRef, name: &str, keys: &[&str], path: &str) {
+        let wanted = ObjectKey::new(object.key.namespace.clone(), name);
+        if let Some(message) = self.missing(None, &wanted) {
+            return self.problem(object, &format!("{path}.name"), message, ProblemKind::SecretMissing);
+        }
+        // A Secret that is declared but broken has been reported already.
+        let Some(secret) = self.manifests.secrets.iter().find(|secret| secret.key == wanted) else { return };
+        for key in keys.iter().filter(|key| !secret.has(key)) {
+            let message = format!("Secret {name} has no key {key}: add it to the Secret's stringData");
+            self.problem(object, path, message, ProblemKind::SecretMissing);
+        }
+    }
+
+    fn secret_key(&mut self, object: &ObjectRef, reference: Option<&SecretKeyReference>, path: &str) {
+        if let Some(reference) = reference {
+            self.secret(object, &reference.name, &[&reference.key], path);
+        }
+    }
+
+    fn credentials(&mut self, object: &ObjectRef, reference: Option<&SecretReference>, path: &str) {
+        if let Some(reference) = reference {
+            self.secret(object, &reference.name, &[USERNAME_KEY, PASSWORD_KEY], path);
+        }
+    }
+
+    fn camera(&mut self, object: &ObjectRef, source: &CameraSource) {
+        if let Some(rtsp) = &source.rtsp {
+            self.secret_key(object, rtsp.url_secret_ref.as_ref(), "spec.source.rtsp.urlSecretRef");
+            self.credentials(object, rtsp.credentials_secret_ref.as_ref(), "spec.source.rtsp.credentialsSecretRef");
+        }
+        for (name, http) in [("http", &source.http), ("hls", &source.hls)] {
+            if let Some(http) = http {
+                self.secret_key(object, http.url_secret_ref.as_ref(), &format!("spec.source.{name}.urlSecretRef"));
+                let path = format!("spec.source.{name}.credentialsSecretRef");
+                self.credentials(object, http.credentials_secret_ref.as_ref(), &path);
+            }
+        }
+        if let Some(rtmp) = &source.rtmp {
+            self.secret_key(object, rtmp.url_secret_ref.as_ref(), "spec.source.rtmp.urlSecretRef");
+        }
+        if let Some(srt) = &source.srt {
+            self.secret_key(object, srt.url_secret_ref.as_ref(), "spec.source.srt.urlSecretRef");
+            self.secret_key(object, srt.passphrase_secret_ref.as_ref(), "spec.source.srt.passphraseSecretRef");
+        }
+    }
+}
