@@ -22,6 +22,7 @@ one JSON line as its answer; the end of standard input ends the process.
 import argparse
 import json
 import math
+import random
 import struct
 import sys
 import threading
@@ -52,11 +53,13 @@ def check_sum(counter):
 class Painter:
     """Makes I420 pictures of one size."""
 
-    def __init__(self, width, height):
+    def __init__(self, width, height, noise):
         self.width, self.height = width, height
         self.chroma = bytes([128]) * (width * height // 2)
         ramp = bytes(GREY + (x * 64 // width) for x in range(width))
-        self.background = ramp * (height - 2 * CELL)
+        rest = height - 2 * CELL
+        # Noise cannot be compressed: what fills the bit rate.
+        self.backgrounds = [random.Random(n).randbytes(width * rest) if noise else ramp * rest for n in range(5 if noise else 1)]
         self.band = bytes([200]) * (width * CELL)
 
     def paint(self, counter):
@@ -68,7 +71,7 @@ class Painter:
                 bytes([WHITE if word >> (39 - row * COLUMNS - column) & 1 else BLACK]) * CELL for column in range(COLUMNS)
             )
             rows.append((cells + bytes([GREY]) * (self.width - COLUMNS * CELL)) * CELL)
-        below = bytearray(self.background)
+        below = bytearray(self.backgrounds[counter % len(self.backgrounds)])
         top = counter % (self.height - 3 * CELL) * self.width
         below[top : top + len(self.band)] = self.band
         return b"".join(rows) + bytes(below) + self.chroma
@@ -102,7 +105,7 @@ class Camera:
     def __init__(self, options):
         self.options = options
         self.width, self.height = options.width, options.height
-        self.painter = Painter(self.width, self.height)
+        self.painter = Painter(self.width, self.height, options.noise)
         self.lock = threading.Lock()
         self.feeds = []
         self.frozen = False
@@ -380,7 +383,7 @@ class Camera:
         if what == "resolution":
             with self.lock:
                 self.width, self.height = request["width"], request["height"]
-                self.painter = Painter(self.width, self.height)
+                self.painter = Painter(self.width, self.height, self.options.noise)
                 for feed in self.feeds:
                     feed.video.set_property("caps", self.raw_caps())
                 return {"lastCounter": self.last_counter}
@@ -408,6 +411,7 @@ def parse():
     parser.add_argument("--parameter-sets", choices=["inband", "sdp"], default="inband")
     parser.add_argument("--audio", choices=["none", *AUDIO_RATE], default="none")
     parser.add_argument("--silent-audio", action="store_true", help="sound is announced and never sent")
+    parser.add_argument("--noise", action="store_true", help="pictures that fill the bit rate")
     parser.add_argument("--metadata", action="store_true", help="an ONVIF metadata track")
     parser.add_argument("--transport", choices=["tcp", "udp", "any"], default="any")
     parser.add_argument("--unshared", action="store_true", help="an encoder for each client")

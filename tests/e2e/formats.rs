@@ -1,0 +1,173 @@
+//! What cameras send: codecs, frame rates, tracks. Each must be live, recorded whole, and decodable.
+
+use crate::support::camera::Camera;
+use crate::support::program::Program;
+use crate::support::{hls, judge, manifest, wait};
+
+/// Runs a camera for some pictures; returns the program, ended, and the camera's codecs as recorded.
+fn record(options: &str, rtsp: &str, pictures: u64) -> (Program, Camera, Vec<String>) {
+    let mut camera = Camera::start(options);
+    let manifests = manifest::camera_with("cam", &camera.url, rtsp)
+        + &manifest::hls("live", "cam", "")
+        + &manifest::recording("rec", "cam");
+    let mut program = Program::start(&manifests);
+    program.await_object("recordings/rec");
+    let url = program.url("/live/default/live/index.m3u8");
+    let (_, playlist) =
+        wait("a live segment", || hls::fetch(&url).filter(|(_, playlist)| !playlist.segments.is_empty()));
+    hls::assert_clean(&playlist, None);
+    let folder = tempfile::tempdir().unwrap();
+    for file in hls::download_all(&playlist.segments, folder.path()) {
+        judge::assert_decodes(&file);
+        assert!(!judge::counters_of(&[&file]).is_empty());
+    }
+    wait("enough pictures", || (camera.stats().frames >= pictures).then_some(()));
+    assert!(program.terminate().success(), "{}", program.log());
+    let files = program.media_files("rec");
+    for file in &files {
+        judge::assert_decodes(file);
+    }
+    let stats = camera.stats();
+    let counters = judge::counters_of(&files);
+    judge::assert_whole(&counters, &stats.skips);
+    assert_eq!((stats.total_connections, stats.plays), (1, 1), "connected once");
+    assert_eq!(Some(counters[0]), stats.first_counter, "the first picture is recorded");
+    let codecs = judge::codecs(files[0].to_str().unwrap());
+    (program, camera, codecs)
+}
+
+/// Distances of decode times never are zero or negative, and sound keeps with the pictures.
+fn assert_times(program: &Program) {
+    for file in program.media_files("rec") {
+        let pictures = judge::packets(file.to_str().unwrap(), "v");
+        assert!(pictures.windows(2).all(|pair| pair[0].dts < pair[1].dts), "{pictures:?}");
+        assert!(pictures.iter().all(|packet| packet.pts >= packet.dts), "{pictures:?}");
+        assert!(pictures[0].key, "begins with a key frame");
+    }
+}
+
+#[test]
+fn h264_with_aac() {
+    let (program, _, codecs) = record("--audio aac", "", 40);
+    assert_eq!(codecs, ["h264", "aac"]);
+    assert_times(&program);
+}
+
+#[test]
+fn h265_with_g711() {
+    let (program, _, codecs) = record("--codec h265 --audio mulaw", "", 40);
+    assert_eq!(codecs, ["hevc", "aac"], "G.711 becomes AAC");
+    let file = program.media_files("rec")[0].clone();
+    let video = &judge::streams(file.to_str().unwrap())[0];
+    assert_eq!(video["codec_tag_string"], "hvc1", "Apple's players want hvc1");
+    assert_times(&program);
+}
+
+#[test]
+fn h265_with_b_frames_and_parameter_sets_in_the_sdp_only() {
+    let (program, _, codecs) = record("--codec h265 --b-frames 2 --parameter-sets sdp --audio alaw", "", 40);
+    assert_eq!(codecs, ["hevc", "aac"]);
+    assert_times(&program);
+}
+
+#[test]
+fn h264_with_b_frames() {
+    let (program, _, codecs) = record("--b-frames 2 --audio aac", "", 40);
+    assert_eq!(codecs, ["h264", "aac"]);
+    assert_times(&program);
+    let file = program.media_files("rec")[0].clone();
+    let pictures = judge::packets(file.to_str().unwrap(), "v");
+    assert!(pictures.iter().any(|packet| packet.pts > packet.dts + 0.01), "pictures are reordered: {pictures:?}");
+}
+
+#[test]
+fn one_picture_a_second() {
+    let (program, _, codecs) = record("--fps 1 --key-interval 2 --audio mulaw", "", 8);
+    assert_eq!(codecs, ["h264", "aac"]);
+    assert_times(&program);
+    assert!(!program.log().contains("Stalled"), "a slow camera is not a stalled one\n{}", program.log());
+}
+
+#[test]
+fn opus_over_udp_with_parameter_sets_in_the_sdp_only() {
+    let (program, _, codecs) = record("--audio opus --parameter-sets sdp --transport udp", "transport: UDP", 40);
+    assert_eq!(codecs, ["h264", "opus"]);
+    assert_times(&program);
+}
+
+#[test]
+fn a_metadata_track_is_left_out_and_disturbs_nothing() {
+    let (program, _, codecs) = record("--audio mulaw --metadata", "", 60);
+    assert_eq!(codecs, ["h264", "aac"]);
+    assert_times(&program);
+}
+
+#[test]
+fn sound_announced_and_never_sent() {
+    let mut camera = Camera::start("--audio aac --silent-audio");
+    let mut program = Program::start(&manifest::all_of("cam", &camera.url));
+    program.await_object("recordings/cam-rec");
+    wait("five seconds of pictures", || (camera.stats().frames >= 50).then_some(()));
+    assert!(program.terminate().success(), "{}", program.log());
+    let files = program.media_files("cam-rec");
+    let (stats, counters) = (camera.stats(), judge::counters_of(&files));
+    judge::assert_whole(&counters, &stats.skips);
+    assert_eq!((stats.plays, Some(counters[0])), (1, stats.first_counter), "no picture waited for the sound");
+}
+
+#[test]
+fn sound_that_stops_holds_no_picture_back() {
+    let mut camera = Camera::start("--audio aac");
+    let mut program = Program::start(&manifest::all_of("cam", &camera.url));
+    program.await_object("recordings/cam-rec");
+    wait("pictures and sound", || (camera.stats().frames >= 20).then_some(()));
+    camera.ask(&serde_json::json!({"do": "stopAudio"}));
+    let begun = camera.stats().frames;
+    // Live goes on while the sound is gone.
+    let url = program.url("/live/default/cam-live/index.m3u8");
+    let (_, before) = wait("a playlist", || hls::fetch(&url));
+    wait("pictures without sound", || (camera.stats().frames >= begun + 50).then_some(()));
+    let (_, after) = wait("a playlist", || hls::fetch(&url));
+    assert!(
+        after.media_sequence + after.segments.len() as u64 >= before.media_sequence + before.segments.len() as u64 + 3,
+        "{}\n{}",
+        before.text,
+        after.text
+    );
+    hls::assert_clean(&after, Some(&before));
+    camera.ask(&serde_json::json!({"do": "startAudio"}));
+    let back = camera.stats().frames;
+    wait("pictures with sound again", || (camera.stats().frames >= back + 30).then_some(()));
+    program.await_object("cameras/cam");
+    assert!(program.terminate().success(), "{}", program.log());
+    let files = program.media_files("cam-rec");
+    for file in &files {
+        judge::assert_decodes(file);
+    }
+    let stats = camera.stats();
+    assert_eq!(stats.plays, 1, "sound that stops is no reason to connect again");
+    judge::assert_whole(&judge::counters_of(&files), &stats.skips);
+}
+
+#[test]
+fn a_key_frame_every_two_minutes() {
+    let mut camera = Camera::start("--key-interval 120 --audio mulaw");
+    let mut program = Program::start(&manifest::all_of("cam", &camera.url));
+    program.await_object("recordings/cam-rec");
+    let url = program.url("/live/default/cam-live/index.m3u8");
+    // Longer than the target duration without a key frame: segments are cut within the group of pictures.
+    let (_, playlist) = wait("two live segments without a second key frame", || {
+        hls::fetch(&url).filter(|(_, playlist)| playlist.segments.len() >= 2)
+    });
+    hls::assert_clean(&playlist, None);
+    assert!(!playlist.text.contains("EXT-X-INDEPENDENT-SEGMENTS"), "{}", playlist.text);
+    wait("thirty seconds", || (camera.stats().frames >= 300).then_some(()));
+    program.await_object("cameras/cam");
+    assert!(program.terminate().success(), "{}", program.log());
+    let files = program.media_files("cam-rec");
+    assert!(files.len() >= 2, "cut by force at twice the length: {files:?}");
+    // The later files cannot be decoded without the first; their packets are counted.
+    let stats = camera.stats();
+    let recorded: usize = files.iter().map(|file| judge::packets(file.to_str().unwrap(), "v").len()).sum();
+    assert!(recorded as u64 + 3 >= stats.frames, "{recorded} of {} pictures", stats.frames);
+}

@@ -1,0 +1,17 @@
+//! End-to-end tests: the real program as a process, real RTSP cameras (`support/camera.py`), FFmpeg as the judge. One module
+//! for each topic. Every test has its own camera, program, folder and ports, so that they run side by side.
+
+#![allow(clippy::unwrap_used, reason = "a test ends at the first thing that is not as it should be")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod crash;
+mod cuts;
+mod disk;
+mod formats;
+mod live;
+mod recorded;
+mod secrets;
+mod time;
+mod viewers;

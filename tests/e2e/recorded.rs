@@ -1,0 +1,220 @@
+//! What was recorded, over HTTP: clips, exports, ranges, playlists, retention; many at once.
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::support::camera::Camera;
+use crate::support::http::{self, Answer};
+use crate::support::program::Program;
+use crate::support::{hls, judge, manifest, wait};
+
+fn frames(camera: &mut Camera, more: u64) {
+    let now = camera.stats().frames;
+    wait("more pictures", || (camera.stats().frames >= now + more).then_some(()));
+}
+
+fn range(url: &str, range: &str) -> Answer {
+    http::request("GET", url, &[("range", range)]).unwrap()
+}
+
+/// A whole file and its ranges are the same bytes (RFC 9110 §14).
+fn assert_ranges(url: &str) -> bytes::Bytes {
+    let whole = http::get(url).unwrap();
+    assert_eq!((whole.status, whole.header("content-type")), (200, "video/mp4"), "{url}: {:?}", whole.headers);
+    assert_eq!(whole.header("accept-ranges"), "bytes");
+    let length = whole.body.len();
+    assert_eq!(whole.header("content-length"), length.to_string());
+    let third = length / 3;
+    for (asked, from, to) in [
+        (format!("bytes=0-{}", third - 1), 0, third),
+        (format!("bytes={third}-"), third, length),
+        (format!("bytes=-{third}"), length - third, length),
+        (format!("bytes={}-{}", length - 1, length + 99), length - 1, length),
+    ] {
+        let part = range(url, &asked);
+        assert_eq!(part.status, 206, "{asked}: {}", part.status);
+        assert_eq!(part.header("content-range"), format!("bytes {from}-{}/{length}", to - 1));
+        assert_eq!(part.body, whole.body[from..to], "{asked}");
+    }
+    let beyond = range(url, &format!("bytes={length}-"));
+    assert_eq!((beyond.status, beyond.header("content-range").to_owned()), (416, format!("bytes */{length}")));
+    let head = http::request("HEAD", url, &[]).unwrap();
+    assert_eq!((head.status, head.header("content-length").to_owned()), (200, length.to_string()));
+    whole.body
+}
+
+#[test]
+fn exports_playlists_and_ranges() {
+    let mut camera = Camera::start("--audio aac");
+    let program = Program::start(&manifest::all_of("cam", &camera.url));
+    program.await_object("recordings/cam-rec");
+    frames(&mut camera, 260);
+    let to = Timestamp::now() - SignedDuration::from_secs(5);
+    // More than one file, and not at a key frame.
+    let from = to - SignedDuration::from_millis(14_300);
+    let span = format!("from={from:.3}&to={to:.3}");
+    let url = program.url(&format!("/recordings/default/cam-rec/export.mp4?{span}"));
+    let bytes = assert_ranges(&url);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("export.mp4");
+    std::fs::write(&file, &bytes).unwrap();
+    judge::assert_decodes(&file);
+    let counters = judge::counters_of(&[&file]);
+    judge::assert_whole(&counters, &camera.stats().skips);
+    let seconds = judge::duration(file.to_str().unwrap());
+    assert!((14.0..14.6).contains(&seconds), "{seconds} s");
+    assert!((142..=146).contains(&counters.len()), "{} pictures", counters.len());
+    // The counter tells the time: the first picture is the one that was asked for, not the key frame before it.
+    let asked = u32::try_from(from.as_millisecond() / 100 % (1 << 32)).unwrap();
+    assert!(counters[0].abs_diff(asked) <= 5, "begins with {}, asked for {asked}", counters[0]);
+    assert_eq!(judge::codecs(file.to_str().unwrap()), ["h264", "aac"]);
+
+    // The same span as a playlist.
+    let url = program.url(&format!("/recordings/default/cam-rec/playlist.m3u8?{span}"));
+    let (_, playlist) = wait("the span's playlist", || hls::fetch(&url));
+    hls::assert_clean(&playlist, None);
+    assert!(playlist.ended, "{}", playlist.text);
+    let pieces = hls::download_all(&playlist.segments, folder.path());
+    judge::assert_whole(&judge::counters_of(&pieces), &camera.stats().skips);
+    judge::decode(&url, &[]).unwrap();
+
+    // And the hour that it is in.
+    let hour = to.strftime("%Y-%m-%d/%H").to_string();
+    let url = program.url(&format!("/recordings/default/cam-rec/{hour}/playlist.m3u8"));
+    let (answer, playlist) = wait("the hour's playlist", || hls::fetch(&url));
+    hls::assert_clean(&playlist, None);
+    assert_eq!(answer.header("access-control-allow-origin"), "*");
+    judge::decode(&url, &["-t", "5"]).unwrap();
+
+    // What cannot be answered is refused with a sentence.
+    for (path, status) in [
+        ("/recordings/default/cam-rec/export.mp4?from=yesterday&to=now".to_owned(), 400),
+        (format!("/recordings/default/cam-rec/export.mp4?from={to:.3}&to={from:.3}"), 400),
+        ("/recordings/default/cam-rec/export.mp4?from=2001-01-01T00:00:00Z&to=2001-01-01T01:00:00Z".to_owned(), 404),
+        (format!("/recordings/default/missing/export.mp4?{span}"), 404),
+        ("/recordings/default/cam-rec/2001-01-01/00/playlist.m3u8".to_owned(), 404),
+        ("/recordings/default/..%2f..%2fetc/2001-01-01/00/playlist.m3u8".to_owned(), 404),
+    ] {
+        let answer = program.get(&path);
+        assert_eq!(answer.status, status, "{path}: {}", answer.text());
+        assert_eq!(answer.header("content-type"), "application/problem+json", "{path}");
+        assert!(answer.json()["title"].is_string() && answer.json()["type"].is_string(), "{path}: {}", answer.text());
+    }
+}
+
+#[test]
+fn twenty_clips_and_twenty_exports_at_once() {
+    let mut camera = Camera::start("--audio aac");
+    let base = manifest::camera("cam", &camera.url) + &manifest::recording("rec", "cam");
+    let program = Program::start(&base);
+    program.await_object("recordings/rec");
+    frames(&mut camera, 80);
+    let clips: String = (0..20).map(|number| manifest::clip(&format!("clip-{number}"), "cam", "6s")).collect();
+    program.write_manifests(&(base + &clips));
+    let exports = http::runtime().block_on(async {
+        let to = Timestamp::now() - SignedDuration::from_secs(3);
+        let requests = (0..20).map(|number| {
+            let from = to - SignedDuration::from_millis(2000 + 100 * number);
+            let url = program.url(&format!("/recordings/default/rec/export.mp4?from={from:.3}&to={to:.3}"));
+            async move { http::request_async("GET", &url, &[]).await.unwrap() }
+        });
+        futures::future::join_all(requests).await
+    });
+    let folder = tempfile::tempdir().unwrap();
+    for (number, export) in exports.iter().enumerate() {
+        assert_eq!(export.status, 200, "{}", export.text());
+        let file = folder.path().join(format!("{number}.mp4"));
+        std::fs::write(&file, &export.body).unwrap();
+        judge::assert_decodes(&file);
+        let counters = judge::counters_of(&[&file]);
+        judge::assert_whole(&counters, &camera.stats().skips);
+        assert!(counters.len().abs_diff(20 + number) <= 2, "{number}: {} pictures", counters.len());
+    }
+    for number in 0..20 {
+        let path = format!("recordings/clip-{number}");
+        wait("a clip is complete", || program.condition(&path, "Complete").filter(|(status, ..)| status == "True"));
+        let bytes = assert_ranges(&program.url(&format!("/recordings/default/clip-{number}/clip.mp4")));
+        let file = folder.path().join("clip.mp4");
+        std::fs::write(&file, bytes).unwrap();
+        judge::assert_decodes(&file);
+        judge::assert_whole(&judge::counters_of(&[&file]), &camera.stats().skips);
+        let seconds = judge::duration(file.to_str().unwrap());
+        assert!((5.4..6.6).contains(&seconds), "{seconds} s");
+    }
+    let stats = camera.stats();
+    assert_eq!((stats.connections, stats.total_connections), (1, 1));
+}
+
+#[test]
+fn a_clip_survives_a_cut_and_ends_when_asked() {
+    let mut camera = Camera::start("--audio aac");
+    let program = Program::start(&(manifest::camera("cam", &camera.url) + &manifest::clip("match", "cam", "10m")));
+    program.await_object("recordings/match");
+    frames(&mut camera, 40);
+    camera.kill();
+    program.await_ready_condition("cameras/cam", "False", &[]);
+    camera.restart();
+    program.await_object("cameras/cam");
+    program.await_object("recordings/match");
+    frames(&mut camera, 40);
+    let object = program.object("recordings/match").unwrap();
+    assert_eq!(object["status"]["progressPercent"], 0, "{object:#}");
+    assert_eq!(program.post("/api/v1/namespaces/default/recordings/match/stop").status, 200);
+    let complete = wait("the clip is complete", || {
+        program.condition("recordings/match", "Complete").filter(|(status, ..)| status == "True")
+    });
+    assert_eq!(complete.1, "Stopped");
+    let bytes = assert_ranges(&program.url("/recordings/default/match/clip.mp4"));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("clip.mp4");
+    std::fs::write(&file, bytes).unwrap();
+    judge::assert_decodes(&file);
+    let counters = judge::counters_of(&[&file]);
+    assert_eq!(judge::holes(&counters, &camera.stats().skips).len(), 1);
+    // The hole stretches the last picture before it: the file is as long as the time that it covers.
+    let (from, to) = (counters[0], *counters.last().unwrap());
+    let (seconds, covers) = (judge::duration(file.to_str().unwrap()), f64::from(to - from + 1) / 10.0);
+    assert!((seconds - covers).abs() < 1.0, "{seconds} s for {covers} s");
+    // Seeks at once: the index is in the file, whole, for every picture.
+    let format = judge::packets(file.to_str().unwrap(), "v");
+    assert_eq!(format.len(), counters.len());
+}
+
+#[test]
+fn retention_deletes_what_its_preview_said() {
+    let mut camera = Camera::start("--noise --bit-rate 4000");
+    let recording = manifest::recording_with("rec", "cam", "retention: {maxSize: 6Mi}");
+    let program = Program::start(&(manifest::camera("cam", &camera.url) + &recording));
+    program.await_object("recordings/rec");
+    wait("four files", || (program.media_files("rec").len() >= 4).then_some(()));
+    let (before, preview) = wait("a preview that stands still", || {
+        let before = program.media_files("rec");
+        let preview = program.json("/api/v1/namespaces/default/recordings/rec/retention/preview");
+        (program.media_files("rec") == before).then_some((before, preview))
+    });
+    let text = preview.to_string();
+    let stays = |path: &std::path::PathBuf| !text.contains(path.file_name().unwrap().to_str().unwrap());
+    let foretold: Vec<_> = before.iter().filter(|path| !stays(path)).cloned().collect();
+    assert!(!foretold.is_empty() && foretold.len() < before.len(), "{preview:#}");
+    let run = program.post("/api/v1/namespaces/default/recordings/rec/retention/run");
+    assert_eq!(run.status, 200, "{}", run.text());
+    for path in &before {
+        assert_eq!(path.exists(), stays(path), "{}: {preview:#}\n{}", path.display(), run.text());
+    }
+    assert_eq!(before.last().map(|path| path.exists()), Some(true), "the file that is being written stays");
+    let gaps = program.json(&format!(
+        "/api/v1/namespaces/default/recordings/rec/coverage?from={:.3}&to={:.3}",
+        Timestamp::now() - SignedDuration::from_secs(60),
+        Timestamp::now()
+    ));
+    assert!(gaps["gaps"].to_string().contains("Deleted"), "{gaps:#}");
+    frames(&mut camera, 20);
+    program.await_object("recordings/rec");
+    // Another origin's page may not do that.
+    let foreign = http::request(
+        "POST",
+        &program.url("/api/v1/namespaces/default/recordings/rec/retention/run"),
+        &[("origin", "http://elsewhere.example")],
+    )
+    .unwrap();
+    assert_eq!(foreign.status, 403, "{}", foreign.text());
+}

@@ -1,0 +1,171 @@
+//! Clocks: a step of a year forward and back, a change of the day, the end of summer time. Nothing is lost or overwritten.
+
+use std::fs;
+use std::path::PathBuf;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::support::camera::Camera;
+use crate::support::program::Program;
+use crate::support::{judge, manifest, wait};
+
+/// A wall clock for the program that can be set while it runs (libfaketime).
+struct Clock {
+    folder: tempfile::TempDir,
+    library: PathBuf,
+}
+
+impl Clock {
+    /// `None` where libfaketime is not installed; says so.
+    fn new() -> Option<Self> {
+        let found = ["x86_64-linux-gnu", "aarch64-linux-gnu"]
+            .map(|machine| PathBuf::from(format!("/usr/lib/{machine}/faketime/libfaketimeMT.so.1")));
+        let Some(library) = found.into_iter().find(|path| path.exists()) else {
+            eprintln!("SKIPPED: clocks that jump, because libfaketime is not installed (Debian: faketime)");
+            return None;
+        };
+        let clock = Self { folder: tempfile::tempdir().unwrap(), library };
+        clock.set(SignedDuration::ZERO);
+        Some(clock)
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.path().join("offset")
+    }
+
+    /// Sets how far the program's wall clock is ahead of the true one.
+    fn set(&self, ahead: SignedDuration) {
+        let new = self.folder.path().join("new");
+        fs::write(&new, format!("{:+}\n", ahead.as_secs())).unwrap();
+        fs::rename(new, self.file()).unwrap();
+    }
+
+    /// Sets it so that it shows `at` now.
+    fn show(&self, at: &str) {
+        self.set(at.parse::<Timestamp>().unwrap().duration_since(Timestamp::now()));
+    }
+
+    fn environment(&self) -> Vec<(String, String)> {
+        [
+            ("LD_PRELOAD", self.library.to_str().unwrap()),
+            ("FAKETIME_TIMESTAMP_FILE", self.file().to_str().unwrap()),
+            ("FAKETIME_NO_CACHE", "1"),
+            // Only the wall clock is set by people; time-outs keep the monotonic one.
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+            ("DONT_FAKE_MONOTONIC", "1"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .to_vec()
+    }
+}
+
+fn start(objects: &str, clock: &Clock, more: &[(&str, &str)]) -> Program {
+    let environment = clock.environment();
+    let mut all: Vec<(&str, &str)> = environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    all.extend(more);
+    let program = Program::start_with(objects, None, &all);
+    program.await_object("recordings/rec");
+    program
+}
+
+fn objects(camera: &Camera) -> String {
+    manifest::camera("cam", &camera.url) + &manifest::recording("rec", "cam")
+}
+
+fn frames(camera: &mut Camera, more: u64) {
+    let now = camera.stats().frames;
+    wait("more pictures", || (camera.stats().frames >= now + more).then_some(()));
+}
+
+/// The hours that a recording has, such as `2026-12-31/23`.
+fn hours(program: &Program) -> Vec<String> {
+    let folder = program.recording_folder("rec");
+    let mut hours: Vec<String> = program
+        .media_files("rec")
+        .iter()
+        .map(|file| file.parent().unwrap().strip_prefix(&folder).unwrap().to_str().unwrap().to_owned())
+        .collect();
+    hours.dedup();
+    hours
+}
+
+#[test]
+fn a_clock_that_jumps_a_year_forward_and_back() {
+    let Some(clock) = Clock::new() else { return };
+    let mut camera = Camera::start("--audio aac");
+    let mut program = start(&objects(&camera), &clock, &[]);
+    frames(&mut camera, 50);
+    let before = program.media_files("rec");
+    clock.set(SignedDuration::from_hours(365 * 24));
+    wait("a file of next year", || (program.media_files("rec").len() > before.len()).then_some(()));
+    frames(&mut camera, 50);
+    program.await_object("recordings/rec");
+    let there = program.media_files("rec").len();
+    clock.set(SignedDuration::ZERO);
+    wait("a file of this year", || (program.media_files("rec").len() > there).then_some(()));
+    frames(&mut camera, 50);
+    program.await_object("recordings/rec");
+    assert!(program.terminate().success(), "{}", program.log());
+
+    let files = program.media_files("rec");
+    let mut all: Vec<u32> = Vec::new();
+    for file in &files {
+        judge::assert_decodes(file);
+        let counters = judge::counters_of(&[file]);
+        judge::assert_whole(&counters, &camera.stats().skips);
+        all.extend(counters);
+    }
+    let written = all.len();
+    all.sort_unstable();
+    all.dedup();
+    assert_eq!(all.len(), written, "nothing twice");
+    let stats = camera.stats();
+    let holes = judge::holes(&all, &stats.skips);
+    // A step ends the run; what the next one needs to begin is lost, and no more.
+    let lost: u32 = holes.iter().map(|(from, to)| to - from - 1).sum();
+    assert!(holes.len() <= 2 && lost <= 40, "{holes:?}");
+    assert_eq!(Some(all[0]), stats.first_counter);
+    let years: std::collections::BTreeSet<String> = hours(&program).iter().map(|hour| hour[..4].to_owned()).collect();
+    assert_eq!(years.len(), 2, "{years:?}");
+}
+
+#[test]
+fn a_change_of_the_day_and_the_year() {
+    let Some(clock) = Clock::new() else { return };
+    let mut camera = Camera::start("--audio aac");
+    clock.show("2031-12-31T23:59:46Z");
+    let mut program = start(&objects(&camera), &clock, &[]);
+    wait("a file of the new year", || hours(&program).contains(&"2032-01-01/00".to_owned()).then_some(()));
+    frames(&mut camera, 30);
+    for hour in ["2031-12-31/23", "2032-01-01/00"] {
+        let answer = program.get(&format!("/recordings/default/rec/{hour}/playlist.m3u8"));
+        assert_eq!(answer.status, 200, "{hour}: {}", answer.text());
+    }
+    let (from, to) = ("2031-12-31T23:59:50Z", "2032-01-01T00:00:02Z");
+    let json = program.json(&format!("/api/v1/namespaces/default/recordings/rec/coverage?from={from}&to={to}"));
+    assert!(json["ratio"].as_f64().unwrap() > 0.99, "{json:#}");
+    assert_eq!(json["gaps"].as_array().unwrap().len(), 0, "{json:#}");
+    assert!(program.terminate().success(), "{}", program.log());
+    assert_eq!(hours(&program), ["2031-12-31/23", "2032-01-01/00"]);
+    let files = program.media_files("rec");
+    for file in &files {
+        judge::assert_decodes(file);
+    }
+    let stats = camera.stats();
+    judge::assert_whole(&judge::counters_of(&files), &stats.skips);
+    assert_eq!(stats.plays, 1, "a new day is no reason to connect again");
+}
+
+#[test]
+fn the_hour_that_comes_twice_when_summer_time_ends() {
+    let Some(clock) = Clock::new() else { return };
+    let mut camera = Camera::start("");
+    // 03:00 in Berlin becomes 02:00 at 01:00 UTC.
+    clock.show("2031-10-26T00:59:46Z");
+    let mut program = start(&objects(&camera), &clock, &[("TZ", "Europe/Berlin")]);
+    wait("a file of the next hour", || hours(&program).contains(&"2031-10-26/01".to_owned()).then_some(()));
+    frames(&mut camera, 30);
+    assert!(program.terminate().success(), "{}", program.log());
+    assert_eq!(hours(&program), ["2031-10-26/00", "2031-10-26/01"], "hours are UTC");
+    judge::assert_whole(&judge::counters_of(&program.media_files("rec")), &camera.stats().skips);
+}

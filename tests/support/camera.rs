@@ -1,0 +1,162 @@
+//! A scriptable RTSP camera: `camera.py` as a child process.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use serde_json::{Value, json};
+
+use super::process;
+
+/// A camera that runs, or is killed for the moment.
+pub struct Camera {
+    options: Vec<String>,
+    credentials: Option<(String, String)>,
+    running: Option<Running>,
+    /// Where it listens; the same over restarts.
+    pub port: u16,
+    /// Its RTSP URL, without credentials.
+    pub url: String,
+}
+
+struct Running {
+    child: Child,
+    stdin: ChildStdin,
+    stdout: BufReader<ChildStdout>,
+}
+
+/// Counts that the camera keeps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stats {
+    /// TCP connections that stand now.
+    pub connections: u64,
+    /// TCP connections since it was started.
+    pub total_connections: u64,
+    /// PLAY requests since it was started.
+    pub plays: u64,
+    /// Pictures sent since it was started.
+    pub frames: u64,
+    /// Counter of the first picture since it was started.
+    pub first_counter: Option<u32>,
+    /// Counter of the last picture.
+    pub last_counter: Option<u32>,
+    /// Counters that were left out because this process could not run (from, to; the end is not left out).
+    pub skips: Vec<(u32, u32)>,
+}
+
+impl Camera {
+    /// Starts a camera with these options of `camera.py`, such as `"--codec h265 --audio mulaw"`.
+    pub fn start(options: &str) -> Self {
+        Self::launch(options, None)
+    }
+
+    /// The same with digest authentication.
+    pub fn with_password(options: &str, user: &str, password: &str) -> Self {
+        Self::launch(options, Some((user.to_owned(), password.to_owned())))
+    }
+
+    fn launch(options: &str, credentials: Option<(String, String)>) -> Self {
+        let options = options.split_whitespace().map(str::to_owned).collect();
+        let mut camera = Self { options, credentials, running: None, port: 0, url: String::new() };
+        camera.run();
+        camera
+    }
+
+    fn run(&mut self) {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/camera.py");
+        let mut command = Command::new("/usr/bin/python3");
+        command.arg(script).args(["--port", &self.port.to_string()]).args(&self.options);
+        if let Some((user, _)) = &self.credentials {
+            command.args(["--user", user, "--password-stdin"]);
+        }
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().expect("python3 with GStreamer's RTSP server (gir1.2-gst-rtsp-server-1.0)");
+        let mut stdin = child.stdin.take().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        if let Some((_, password)) = &self.credentials {
+            writeln!(stdin, "{password}").unwrap();
+        }
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        let hello: Value = serde_json::from_str(&line)
+            .unwrap_or_else(|_| panic!("the camera did not start: {line:?} {:?}", self.options));
+        self.port = u16::try_from(hello["port"].as_u64().unwrap()).unwrap();
+        hello["url"].as_str().unwrap().clone_into(&mut self.url);
+        self.running = Some(Running { child, stdin, stdout });
+    }
+
+    /// Sends a command and returns its answer.
+    pub fn ask(&mut self, command: &Value) -> Value {
+        let running = self.running.as_mut().expect("the camera runs");
+        writeln!(running.stdin, "{command}").unwrap();
+        let mut line = String::new();
+        running.stdout.read_line(&mut line).unwrap();
+        let answer: Value = serde_json::from_str(&line).unwrap();
+        assert!(answer.get("error").is_none(), "{command}: {answer}");
+        answer
+    }
+
+    /// No more pictures; sound goes on. Returns the counter of the last picture.
+    pub fn freeze(&mut self) -> u32 {
+        as_counter(&self.ask(&json!({"do": "freeze"}))["lastCounter"]).unwrap()
+    }
+
+    /// Pictures again.
+    pub fn unfreeze(&mut self) {
+        self.ask(&json!({"do": "unfreeze"}));
+    }
+
+    /// The counts.
+    pub fn stats(&mut self) -> Stats {
+        let answer = self.ask(&json!({"do": "stats"}));
+        let number = |name: &str| answer[name].as_u64().unwrap();
+        let skips = answer["skips"].as_array().unwrap();
+        Stats {
+            connections: number("connections"),
+            total_connections: number("totalConnections"),
+            plays: number("plays"),
+            frames: number("frames"),
+            first_counter: as_counter(&answer["firstCounter"]),
+            last_counter: as_counter(&answer["lastCounter"]),
+            skips: skips.iter().map(|skip| (as_counter(&skip[0]).unwrap(), as_counter(&skip[1]).unwrap())).collect(),
+        }
+    }
+
+    /// Kills it as a power cut would; [`Self::restart`] brings it back on the same port.
+    pub fn kill(&mut self) {
+        if let Some(mut running) = self.running.take() {
+            let _ = running.child.kill();
+            let _ = running.child.wait();
+        }
+    }
+
+    /// Back after [`Self::kill`].
+    pub fn restart(&mut self) {
+        self.kill();
+        self.run();
+    }
+
+    /// Stops the process; the kernel keeps its TCP connections.
+    pub fn pause(&self) {
+        process::signal(self.pid(), "STOP");
+    }
+
+    /// Goes on after [`Self::pause`].
+    pub fn resume(&self) {
+        process::signal(self.pid(), "CONT");
+    }
+
+    fn pid(&self) -> u32 {
+        self.running.as_ref().expect("the camera runs").child.id()
+    }
+}
+
+fn as_counter(value: &Value) -> Option<u32> {
+    value.as_u64().and_then(|counter| u32::try_from(counter).ok())
+}
+
+impl Drop for Camera {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}

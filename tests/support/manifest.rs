@@ -1,0 +1,71 @@
+//! Manifests of the tests. Time-outs are short, so that what is tested comes soon.
+
+/// A camera at an RTSP URL: stalled after 2 s, tried again every 200 ms to 1 s.
+pub fn camera(name: &str, url: &str) -> String {
+    camera_with(name, url, "")
+}
+
+/// The same with more lines of `source.rtsp`, such as `transport: UDP`.
+pub fn camera_with(name: &str, url: &str, rtsp: &str) -> String {
+    let location = if url.is_empty() { String::new() } else { format!("\n      url: {url}") };
+    let rtsp: String = rtsp.lines().map(|line| format!("\n      {line}")).collect();
+    format!(
+        "---\napiVersion: camera-operator.dev/v1alpha1\nkind: Camera\nmetadata:\n  name: {name}\nspec:\n  source:\n    rtsp:{location}{rtsp}\n  \
+         stallTimeout: 2s\n  startTimeout: 15s\n  reconnect:\n    initialDelay: 200ms\n    maxDelay: 1s\n"
+    )
+}
+
+/// A Secret with the keys `username` and `password`.
+pub fn credentials(name: &str, user: &str, password: &str) -> String {
+    secret(name, &[("username", user), ("password", password)])
+}
+
+/// A Secret.
+pub fn secret(name: &str, keys: &[(&str, &str)]) -> String {
+    let keys: String = keys.iter().map(|(key, value)| format!("  {key}: \"{value}\"\n")).collect();
+    format!("---\napiVersion: v1\nkind: Secret\nmetadata:\n  name: {name}\nstringData:\n{keys}")
+}
+
+/// A camera's HLS stream, with segments of 1 s unless `hls` says otherwise.
+pub fn hls(name: &str, camera: &str, hls: &str) -> String {
+    let hls = if hls.is_empty() { "{segmentDuration: 1s, playlistSegments: 6}" } else { hls };
+    format!(
+        "---\napiVersion: camera-operator.dev/v1alpha1\nkind: Stream\nmetadata:\n  name: {name}\nspec:\n  cameraRef:\n    name: {camera}\n  \
+         output:\n    hls: {hls}\n"
+    )
+}
+
+/// A camera's Motion JPEG stream.
+pub fn mjpeg(name: &str, camera: &str) -> String {
+    format!(
+        "---\napiVersion: camera-operator.dev/v1alpha1\nkind: Stream\nmetadata:\n  name: {name}\nspec:\n  cameraRef:\n    name: {camera}\n  \
+         output:\n    mjpeg: {{framesPerSecond: 5}}\n"
+    )
+}
+
+/// A recording around the clock, in files of 10 s.
+pub fn recording(name: &str, camera: &str) -> String {
+    recording_with(name, camera, "")
+}
+
+/// The same with more lines of `spec`.
+pub fn recording_with(name: &str, camera: &str, spec: &str) -> String {
+    let spec: String = spec.lines().map(|line| format!("  {line}\n")).collect();
+    format!(
+        "---\napiVersion: camera-operator.dev/v1alpha1\nkind: Recording\nmetadata:\n  name: {name}\nspec:\n  cameraRef:\n    name: {camera}\n  \
+         continuous:\n    segmentDuration: 10s\n{spec}"
+    )
+}
+
+/// A clip.
+pub fn clip(name: &str, camera: &str, duration: &str) -> String {
+    format!(
+        "---\napiVersion: camera-operator.dev/v1alpha1\nkind: Recording\nmetadata:\n  name: {name}\nspec:\n  cameraRef:\n    name: {camera}\n  \
+         clip:\n    duration: {duration}\n"
+    )
+}
+
+/// A camera, its stream `<name>-live` and its recording `<name>-rec`.
+pub fn all_of(name: &str, url: &str) -> String {
+    camera(name, url) + &hls(&format!("{name}-live"), name, "") + &recording(&format!("{name}-rec"), name)
+}
