@@ -79,7 +79,7 @@ mod tests {
     }
 
     fn plan(units: Vec<Unit>) -> Plan {
-        Plan { version: PLAN_VERSION, agent: "run".into(), archives: Vec::new(), units }
+        Plan { version: PLAN_VERSION, agent: "run".into(), archives: Vec::new(), recordings: Vec::new(), units }
     }
 
     fn running(units: &[Unit]) -> BTreeMap<ObjectRef, Unit> {

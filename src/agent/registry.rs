@@ -7,7 +7,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::watch;
 
 use super::hub::Hub;
-use crate::plan::unit::ObjectKey;
+use crate::archive::Archive;
+use crate::plan::unit::{DeclaredRecording, ObjectKey};
 
 /// One kind of thing by object key.
 #[derive(Debug)]
@@ -72,4 +73,43 @@ impl<T> Table<T> {
 pub struct Registry {
     /// Hubs, by camera. A hub outlives the runs of its camera.
     pub hubs: Table<Hub>,
+    /// Open archives, by archive.
+    pub archives: Table<Archive>,
+    /// The recordings that the plan declares, running or not.
+    pub declared: Declared,
+}
+
+/// The recordings that the plan in force declares; tells of changes.
+#[derive(Debug)]
+pub struct Declared {
+    recordings: watch::Sender<Arc<Vec<DeclaredRecording>>>,
+}
+
+impl Default for Declared {
+    fn default() -> Self {
+        Self { recordings: watch::channel(Arc::default()).0 }
+    }
+}
+
+impl Declared {
+    /// Puts a plan's list in force.
+    pub fn set(&self, recordings: &[DeclaredRecording]) {
+        self.recordings.send_if_modified(|current| {
+            let changed = current.as_slice() != recordings;
+            if changed {
+                *current = Arc::new(recordings.to_vec());
+            }
+            changed
+        });
+    }
+
+    /// All of them.
+    pub fn get(&self) -> Arc<Vec<DeclaredRecording>> {
+        self.recordings.borrow().clone()
+    }
+
+    /// Tells of every change.
+    pub fn subscribe(&self) -> watch::Receiver<Arc<Vec<DeclaredRecording>>> {
+        self.recordings.subscribe()
+    }
 }

@@ -94,7 +94,13 @@ mod tests {
         let routes = routes(agent.clone());
         let first = get_report(&routes, "/v1/report").await;
         let path = format!("/v1/report?since={}", first.sequence);
-        let plan = Plan { version: PLAN_VERSION, agent: "run".into(), archives: Vec::new(), units: Vec::new() };
+        let plan = Plan {
+            version: PLAN_VERSION,
+            agent: "run".into(),
+            archives: Vec::new(),
+            recordings: Vec::new(),
+            units: Vec::new(),
+        };
         let (second, ()) = tokio::join!(get_report(&routes, &path), agent.apply(&plan));
         assert_eq!(second.plan_hash, plan.hash());
         assert!(second.sequence > first.sequence);

@@ -97,6 +97,7 @@ impl Agent {
         let archives = state.archives.iter().map(|(key, (archive, _))| (key.clone(), archive.clone())).collect();
         let difference = difference(&units, &archives, plan);
         self.board.set_plan_hash(plan.hash());
+        self.registry.declared.set(&plan.recordings);
         self.carry_out(&mut state, difference).await;
     }
 
@@ -259,7 +260,7 @@ mod tests {
     }
 
     fn plan(units: Vec<Unit>) -> Plan {
-        Plan { version: PLAN_VERSION, agent: "run".into(), archives: Vec::new(), units }
+        Plan { version: PLAN_VERSION, agent: "run".into(), archives: Vec::new(), recordings: Vec::new(), units }
     }
 
     type Journal = Arc<StdMutex<Vec<String>>>;

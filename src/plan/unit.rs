@@ -84,6 +84,10 @@ pub struct Plan {
     /// The archives that this agent owns.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub archives: Vec<ArchivePlan>,
+    /// All recordings declared into those archives, sorted by key, also those for which no unit runs (suspended): retention
+    /// keeps to their rules, and takes what is not listed here for orphans.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recordings: Vec<DeclaredRecording>,
     /// The units, sorted by object.
     pub units: Vec<Unit>,
 }
@@ -95,6 +99,18 @@ impl Plan {
         let json = serde_json::to_vec(self).unwrap_or_default();
         Sha256::digest(json).iter().map(|byte| format!("{byte:02x}")).collect()
     }
+}
+
+/// A recording that an object declares, whether or not it records now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeclaredRecording {
+    /// Its name.
+    pub key: ObjectKey,
+    /// The archive (same namespace) that holds it.
+    pub archive: ObjectKey,
+    /// What may be deleted, and when.
+    pub retention: RetentionRules,
 }
 
 /// One thing that the data plane runs.
