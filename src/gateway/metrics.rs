@@ -9,7 +9,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{Encoder as _, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, TextEncoder};
+use prometheus::{GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, TextEncoder};
 use serde_json::Value;
 
 use super::Gateway;
@@ -111,10 +111,9 @@ pub fn register_objects(registry: &Registry, world: Arc<dyn World>) -> Result<()
 /// Metrics in Prometheus' text format.
 #[utoipa::path(get, path = "/metrics", tag = "Health", responses((status = 200, description = "Prometheus text", body = String, content_type = "text/plain")))]
 pub(super) async fn metrics(State(gateway): State<Gateway>) -> Result<Response, Problem> {
-    let encoder = TextEncoder::new();
-    let mut text = Vec::new();
-    encoder
-        .encode(&gateway.registry.gather(), &mut text)
+    let mut text = (gateway.data_plane_metrics)();
+    TextEncoder::new()
+        .encode_utf8(&gateway.registry.gather(), &mut text)
         .map_err(|error| Problem::internal(format!("The metrics cannot be written: {error}.")))?;
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     Ok(([(header::CONTENT_TYPE, kind)], text).into_response())

@@ -33,8 +33,8 @@ pub struct Options {
     pub world: Arc<dyn World>,
     /// Routes of live and recorded media, and of retention and coverage: everything that does not go through the world.
     pub media: Router,
-    /// What `/metrics` shows; the gateway adds its own metrics to it.
-    pub metrics: prometheus::Registry,
+    /// Prometheus text of the data plane, made at each scrape; the gateway adds its own metrics to it.
+    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// Under which names it may be addressed.
     pub hosts: HostPolicy,
     /// Cancelled when the program ends: streams of events then end.
@@ -46,6 +46,7 @@ pub struct Options {
 pub(crate) struct Gateway {
     pub(crate) world: Arc<dyn World>,
     pub(crate) registry: prometheus::Registry,
+    pub(crate) data_plane_metrics: Arc<dyn Fn() -> String + Send + Sync>,
     pub(crate) shutdown: CancellationToken,
 }
 
@@ -72,12 +73,13 @@ fn described() -> OpenApiRouter<Gateway> {
 /// Everything over HTTP.
 ///
 /// # Errors
-/// When the metrics' names are taken in the registry, which is a mistake of the program.
+/// When the gateway's metrics cannot be made, which is a mistake of the program.
 pub fn router(options: Options) -> Result<Router, prometheus::Error> {
-    let Options { world, media, metrics: registry, hosts, shutdown } = options;
+    let Options { world, media, metrics: data_plane_metrics, hosts, shutdown } = options;
+    let registry = prometheus::Registry::new();
     let http = HttpMetrics::register(&registry)?;
     metrics::register_objects(&registry, world.clone())?;
-    let gateway = Gateway { world, registry, shutdown };
+    let gateway = Gateway { world, registry, data_plane_metrics, shutdown };
     let (described, _) = described().split_for_parts();
     let pages = described
         .merge(openapi::routes())

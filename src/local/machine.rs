@@ -5,10 +5,9 @@ use std::path::Path;
 
 use crate::gateway::world::{ProcessHealth, ProcessesHealth, ProgramHealth, SystemHealth};
 
-/// Bytes of a memory page for which `/proc/<pid>/statm` counts.
-fn page_size() -> u64 {
-    nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten().and_then(|size| u64::try_from(size).ok()).unwrap_or(4096)
-}
+/// What to do when FFmpeg cannot be run.
+pub const FFMPEG_MISSING: &str = "FFmpeg is not installed, and without it no camera can be read. Install it (Debian and \
+    Ubuntu: apt install ffmpeg; Fedora: dnf install ffmpeg-free; macOS: brew install ffmpeg) and start again";
 
 /// Whether FFmpeg can be run, and what it says of itself.
 pub async fn ffmpeg() -> ProgramHealth {
@@ -47,13 +46,11 @@ fn memory_field(text: &str, name: &str) -> Option<u64> {
 pub fn processes() -> ProcessesHealth {
     let mut pending = vec![std::process::id()];
     let mut processes = Vec::new();
-    let page = page_size();
     while let Some(pid) = pending.pop() {
         let folder = Path::new("/proc").join(pid.to_string());
         let Ok(name) = std::fs::read_to_string(folder.join("comm")) else { continue };
-        let resident = std::fs::read_to_string(folder.join("statm")).unwrap_or_default();
-        let pages = resident.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0);
-        processes.push(ProcessHealth { pid, name: name.trim_end().to_owned(), resident_bytes: pages * page });
+        let status = std::fs::read_to_string(folder.join("status")).unwrap_or_default();
+        processes.push(ProcessHealth { pid, name: name.trim_end().to_owned(), resident_bytes: memory_field(&status, "VmRSS").unwrap_or(0) });
         for task in std::fs::read_dir(folder.join("task")).into_iter().flatten().flatten() {
             let children = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
             pending.extend(children.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
