@@ -3,7 +3,7 @@
 //! `camera-operator run` loads through the same code and goes on with what is right. Must not start or plan anything.
 
 mod definitions;
-mod files;
+pub mod files;
 mod load;
 mod manifests;
 mod problem;
@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 pub use load::{Loaded, load, load_text};
-pub use manifests::Manifests;
+pub use manifests::{Manifests, key, stable_uid};
 pub use problem::{Note, Problem, ProblemKind};
 
 /// Validates manifests without a cluster, as an API server would, and resolves their references.

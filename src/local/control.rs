@@ -118,9 +118,10 @@ impl Control {
     /// Brings the objects in line with what is wanted.
     fn refresh(&self, wanted: &mut Wanted) -> Vec<(ChangeKind, ObjectRef)> {
         let Wanted { declared, overrides, .. } = wanted;
-        let objects = declared.objects.iter().map(|(reference, manifest)| {
-            (reference.clone(), state::apply(overrides, reference, manifest))
-        });
+        let objects = declared
+            .objects
+            .iter()
+            .map(|(reference, manifest)| (reference.clone(), state::apply(overrides, reference, manifest)));
         let objects = planning::with_default_archives(objects.collect());
         let changed = self.store.apply(objects.into_iter().collect(), Timestamp::now());
         self.changes.send_modify(|count| *count += 1);
@@ -140,7 +141,10 @@ impl Control {
             Err(error) => Some(error.to_string()),
         };
         let problem = problem.map(|error| {
-            format!("{} cannot be written ({error}): what is started or stopped now is forgotten at a restart", self.data.join(state::FILE).display())
+            format!(
+                "{} cannot be written ({error}): what is started or stopped now is forgotten at a restart",
+                self.data.join(state::FILE).display()
+            )
         });
         if let Some(problem) = &problem {
             tracing::warn!("{problem}");

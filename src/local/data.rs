@@ -19,7 +19,9 @@ const ARCHIVES: &str = "archives";
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
     /// No default can be told.
-    #[error("neither XDG_DATA_HOME nor HOME is set, so there is no place for recordings; name one with --data <folder>")]
+    #[error(
+        "neither XDG_DATA_HOME nor HOME is set, so there is no place for recordings; name one with --data <folder>"
+    )]
     NoDefault,
     /// The folder cannot be made or written.
     #[error("the data folder {} cannot be written: {error}; name another with --data <folder>, or change its owner", path.display())]

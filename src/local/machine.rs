@@ -11,7 +11,8 @@ pub const FFMPEG_MISSING: &str = "FFmpeg is not installed, and without it no cam
 
 /// Whether FFmpeg can be run, and what it says of itself.
 pub async fn ffmpeg() -> ProgramHealth {
-    let output = tokio::process::Command::new("ffmpeg").arg("-version").stdin(std::process::Stdio::null()).output().await;
+    let output =
+        tokio::process::Command::new("ffmpeg").arg("-version").stdin(std::process::Stdio::null()).output().await;
     let Ok(output) = output else { return ProgramHealth::default() };
     ProgramHealth { present: output.status.success(), version: version(&String::from_utf8_lossy(&output.stdout)) }
 }
@@ -50,7 +51,11 @@ pub fn processes() -> ProcessesHealth {
         let folder = Path::new("/proc").join(pid.to_string());
         let Ok(name) = std::fs::read_to_string(folder.join("comm")) else { continue };
         let status = std::fs::read_to_string(folder.join("status")).unwrap_or_default();
-        processes.push(ProcessHealth { pid, name: name.trim_end().to_owned(), resident_bytes: memory_field(&status, "VmRSS").unwrap_or(0) });
+        processes.push(ProcessHealth {
+            pid,
+            name: name.trim_end().to_owned(),
+            resident_bytes: memory_field(&status, "VmRSS").unwrap_or(0),
+        });
         for task in std::fs::read_dir(folder.join("task")).into_iter().flatten().flatten() {
             let children = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
             pending.extend(children.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));

@@ -2,27 +2,27 @@
 //! not apply anything.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use k8s_openapi::api::core::v1;
+use kube::Resource;
+use serde::Serialize;
 use serde_json::Value;
 
-use super::secrets::{self, Values};
-use crate::plan::unit::{ObjectKey, ObjectKind, ObjectRef};
+use crate::check::secret::Secret;
+use crate::check::{self, ProblemKind, files};
+use crate::plan::unit::{ObjectKind, ObjectRef};
 
 /// What one file declares.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Content {
-    /// Our objects, and the line where each begins.
-    pub objects: Vec<(ObjectRef, Value, usize)>,
-    /// Secrets, and the line where each begins.
-    pub secrets: Vec<(ObjectKey, Values, usize)>,
+struct Content {
+    objects: Vec<(ObjectRef, Value)>,
+    secrets: Vec<Secret>,
 }
 
 /// A file as it was read last.
 #[derive(Debug)]
 struct File {
-    text: Result<Vec<u8>, String>,
+    text: Result<String, String>,
     /// What it declared when it was last right.
     good: Option<Content>,
     /// What is wrong with it now, each as `file:line: …`.
@@ -34,8 +34,8 @@ struct File {
 pub struct Manifests {
     paths: Vec<PathBuf>,
     files: BTreeMap<PathBuf, File>,
-    /// What is wrong with the paths themselves.
-    problems: Vec<String>,
+    /// What is wrong between files: references that lead nowhere, objects declared twice.
+    between: Vec<String>,
 }
 
 /// Everything that is declared.
@@ -44,10 +44,10 @@ pub struct Declared {
     /// Our objects.
     pub objects: BTreeMap<ObjectRef, Value>,
     /// Secrets.
-    pub secrets: BTreeMap<ObjectKey, Values>,
+    pub secrets: Vec<Secret>,
     /// What is wrong, each as `file:line: …`.
     pub problems: Vec<String>,
-    /// Whether every file is right, so that an object that is not declared is really not wanted.
+    /// Whether every file could be understood, so that an object that is not declared is really not wanted.
     pub complete: bool,
     /// How many files there are.
     pub files: usize,
@@ -56,151 +56,120 @@ pub struct Declared {
 impl Manifests {
     /// Manifests in `paths`, files and folders; nothing is read yet.
     pub fn new(paths: Vec<PathBuf>) -> Self {
-        Self { paths, files: BTreeMap::new(), problems: Vec::new() }
+        Self { paths, files: BTreeMap::new(), between: Vec::new() }
     }
 
     /// Reads all files. Returns whether anything is different from the last time.
     pub fn read(&mut self) -> bool {
-        let mut problems = Vec::new();
+        let texts: Vec<_> =
+            self.paths.iter().map(|path| (path.clone(), files::read(std::slice::from_ref(path)))).collect();
         let mut found = BTreeSet::new();
-        for path in &self.paths {
-            match files(path) {
-                Ok(files) => found.extend(files),
-                Err(problem) => {
-                    // What a path declared stays in force while the path cannot be read.
-                    found.extend(self.files.keys().filter(|file| file.starts_with(path)).cloned());
-                    problems.push(problem);
-                }
+        let mut changed = false;
+        for (path, texts) in texts {
+            if texts.iter().any(|(file, text)| *file == path && text.is_err()) {
+                // What a path declared stays in force while the path cannot be read.
+                found.extend(self.files.keys().filter(|file| file.starts_with(&path)).cloned());
+            }
+            for (file, text) in texts {
+                found.insert(file.clone());
+                changed |= self.update(file, text);
             }
         }
-        let mut changed = problems != self.problems;
-        self.problems = problems;
         let known = self.files.len();
         self.files.retain(|path, _| found.contains(path));
         changed |= self.files.len() != known;
-        for path in found {
-            changed |= self.read_file(path);
+        if changed {
+            self.between = self.problems_between();
         }
         changed
     }
 
-    fn read_file(&mut self, path: PathBuf) -> bool {
-        let text = std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()));
-        let known = self.files.get_mut(&path);
-        if known.as_ref().is_some_and(|file| file.text == text) {
+    fn update(&mut self, path: PathBuf, text: Result<String, String>) -> bool {
+        if self.files.get(&path).is_some_and(|file| file.text == text) {
             return false;
         }
         let parsed = match &text {
             Ok(text) => parse(&path, text),
-            Err(problem) => Err(vec![problem.clone()]),
+            Err(problem) => Err(vec![format!("{}: {problem}", path.display())]),
         };
-        let good = known.and_then(|file| file.good.take());
         let file = match parsed {
             Ok(content) => File { text, good: Some(content), problems: Vec::new() },
-            Err(problems) => File { text, good, problems },
+            Err(problems) => {
+                let good = self.files.get_mut(&path).and_then(|file| file.good.take());
+                File { text, good, problems }
+            }
         };
         self.files.insert(path, file);
         true
     }
 
+    /// What `check` finds wrong between files. Only once each is right by itself: what is missing may stand in a broken one.
+    fn problems_between(&self) -> Vec<String> {
+        if self.files.values().any(|file| !file.problems.is_empty()) {
+            return Vec::new();
+        }
+        check::load(&self.paths).problems.iter().map(ToString::to_string).collect()
+    }
+
     /// What is declared, every file as it was when it was last right.
     pub fn declared(&self) -> Declared {
-        let mut declared = Declared { problems: self.problems.clone(), files: self.files.len(), ..Declared::default() };
-        let mut places: BTreeMap<String, String> = BTreeMap::new();
-        for (path, file) in &self.files {
+        let mut declared = Declared { files: self.files.len(), complete: true, ..Declared::default() };
+        for file in self.files.values() {
             for problem in &file.problems {
-                let kept = if file.good.is_some() { " (what this file declared before stays in force)" } else { "" };
+                let kept = if file.good.is_some() { " (what was declared there before stays in force)" } else { "" };
                 declared.problems.push(format!("{problem}{kept}"));
+                declared.complete = false;
             }
             let content = file.good.clone().unwrap_or_default();
-            for (reference, object, line) in content.objects {
-                if first_declaration(&mut places, &mut declared.problems, reference.to_string(), path, line) {
-                    declared.objects.insert(reference, object);
-                }
+            for (reference, object) in content.objects {
+                // The first declaration counts; `problems_between` tells of the second.
+                declared.objects.entry(reference).or_insert(object);
             }
-            for (key, values, line) in content.secrets {
-                if first_declaration(&mut places, &mut declared.problems, format!("Secret {key}"), path, line) {
-                    declared.secrets.insert(key, values);
-                }
-            }
+            declared.secrets.extend(content.secrets);
         }
-        declared.complete = declared.problems.is_empty();
+        declared.problems.extend(self.between.iter().cloned());
         declared
     }
-}
-
-/// Whether an object is declared for the first time; the second place is told.
-fn first_declaration(
-    places: &mut BTreeMap<String, String>,
-    problems: &mut Vec<String>,
-    what: String,
-    path: &Path,
-    line: usize,
-) -> bool {
-    let place = format!("{}:{line}", path.display());
-    if let Some(first) = places.get(&what) {
-        problems.push(format!("{place}: {what} is declared at {first} already, which is what counts; delete one of them"));
-        return false;
-    }
-    places.insert(what, place);
-    true
-}
-
-/// The manifest files of a path: the file itself, or the folder's own `.yaml`, `.yml` and `.json` files, as `kubectl` takes
-/// them.
-fn files(path: &Path) -> Result<Vec<PathBuf>, String> {
-    if !path.is_dir() {
-        return if path.exists() { Ok(vec![path.to_owned()]) } else { Err(format!("{}: no such file or folder", path.display())) };
-    }
-    let cannot_read = |error| format!("{}: {error}", path.display());
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(path).map_err(cannot_read)? {
-        let file = entry.map_err(cannot_read)?.path();
-        let is_manifest = file.extension().is_some_and(|extension| ["yaml", "yml", "json"].iter().any(|known| extension == *known));
-        // Editors' and Kubernetes' own files begin with a dot.
-        let is_hidden = file.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        if is_manifest && !is_hidden && file.is_file() {
-            files.push(file);
-        }
-    }
-    Ok(files)
 }
 
 /// What a file declares.
 ///
 /// # Errors
-/// What is wrong with it, each as `file:line: …`.
-fn parse(path: &Path, text: &[u8]) -> Result<Content, Vec<String>> {
-    use serde::Deserialize as _;
-    let mut content = Content::default();
-    let wrong = |error: &dyn std::fmt::Display| vec![format!("{}:1: {error}", path.display())];
-    let text = std::str::from_utf8(text).map_err(|error| wrong(&error))?;
-    for document in serde_yaml::Deserializer::from_str(text) {
-        let value = Value::deserialize(document).map_err(|error| wrong(&error))?;
-        let Some(name) = value["metadata"]["name"].as_str() else { continue };
-        let key = ObjectKey::new(value["metadata"]["namespace"].as_str().unwrap_or("default"), name);
-        let kind = match value["kind"].as_str() {
-            Some("Camera") => ObjectKind::Camera,
-            Some("Stream") => ObjectKind::Stream,
-            Some("Archive") => ObjectKind::Archive,
-            Some("Recording") => ObjectKind::Recording,
-            Some("Secret") => {
-                let secret: v1::Secret = serde_json::from_value(value).map_err(|error| wrong(&error))?;
-                content.secrets.push((key, secrets::values(secret), 1));
-                continue;
-            }
-            other => return Err(wrong(&format!("unknown kind {other:?}"))),
-        };
-        content.objects.push((ObjectRef { kind, key }, value, 1));
+/// What is wrong with it, each as `file:line: …`. A file is taken as a whole or not at all, as an edit is meant.
+fn parse(path: &std::path::Path, text: &str) -> Result<Content, Vec<String>> {
+    let loaded = check::load_text(path, text);
+    // What one file refers to may stand in another.
+    let elsewhere = [ProblemKind::Unresolved, ProblemKind::SecretMissing];
+    let own = loaded.problems.iter().filter(|problem| !elsewhere.contains(&problem.kind));
+    let mut problems: Vec<_> = own.map(ToString::to_string).collect();
+    let mut objects = Vec::new();
+    let manifests = loaded.manifests;
+    problems.extend(add(&mut objects, ObjectKind::Camera, &manifests.cameras).err());
+    problems.extend(add(&mut objects, ObjectKind::Stream, &manifests.streams).err());
+    problems.extend(add(&mut objects, ObjectKind::Archive, &manifests.archives).err());
+    problems.extend(add(&mut objects, ObjectKind::Recording, &manifests.recordings).err());
+    if problems.is_empty() { Ok(Content { objects, secrets: manifests.secrets }) } else { Err(problems) }
+}
+
+fn add<T: Resource + Serialize>(
+    objects: &mut Vec<(ObjectRef, Value)>,
+    kind: ObjectKind,
+    typed: &[T],
+) -> Result<(), String> {
+    for object in typed {
+        let reference = ObjectRef { kind, key: check::key(object) };
+        let value = serde_json::to_value(object).map_err(|error| format!("{reference}: {error}"))?;
+        objects.push((reference, value));
     }
-    Ok(content)
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const CAMERA: &str = "apiVersion: camera-operator.dev/v1alpha1\nkind: Camera\nmetadata: {name: NAME}\nspec: {source: {test: {}}}\n";
+    const CAMERA: &str =
+        "apiVersion: camera-operator.dev/v1alpha1\nkind: Camera\nmetadata: {name: NAME}\nspec: {source: {test: {}}}\n";
     const BROKEN: &str = "apiVersion: [\n";
 
     fn camera(name: &str) -> String {
@@ -245,6 +214,22 @@ mod tests {
     }
 
     #[test]
+    fn what_one_file_refers_to_may_stand_in_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let stream = "apiVersion: camera-operator.dev/v1alpha1\nkind: Stream\nmetadata: {name: live}\n\
+            spec: {cameraRef: {name: door}, output: {hls: {}}}\n";
+        std::fs::write(folder.path().join("a.yaml"), stream).unwrap();
+        let mut manifests = Manifests::new(vec![folder.path().to_owned()]);
+        manifests.read();
+        let declared = manifests.declared();
+        assert!(declared.complete && declared.objects.len() == 1, "the object waits for its camera");
+        assert!(declared.problems[0].contains("a.yaml:4: spec.cameraRef.name"), "{:?}", declared.problems);
+        std::fs::write(folder.path().join("b.yaml"), camera("door")).unwrap();
+        assert!(manifests.read());
+        assert!(manifests.declared().problems.is_empty());
+    }
+
+    #[test]
     fn what_a_path_declared_stays_while_the_path_is_gone() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("cameras.yaml");
@@ -269,6 +254,7 @@ mod tests {
         manifests.read();
         let declared = manifests.declared();
         assert_eq!(declared.objects.len(), 1);
-        assert!(declared.problems[0].contains("b.yaml:1") && declared.problems[0].contains("a.yaml:1"), "{:?}", declared.problems);
+        let [problem] = declared.problems.as_slice() else { panic!("{:?}", declared.problems) };
+        assert!(problem.contains("b.yaml:3") && problem.contains("a.yaml:1"), "{problem}");
     }
 }

@@ -19,7 +19,15 @@ pub struct Planned {
 
 impl Default for Planned {
     fn default() -> Self {
-        Self { plan: Plan { version: PLAN_VERSION, agent: "run".into(), archives: Vec::new(), units: Vec::new() } }
+        Self {
+            plan: Plan {
+                version: PLAN_VERSION,
+                agent: "run".into(),
+                archives: Vec::new(),
+                recordings: Vec::new(),
+                units: Vec::new(),
+            },
+        }
     }
 }
 

@@ -121,7 +121,8 @@ impl Probes {
                 let timings = TestTimings {
                     total: millis(begin.elapsed()),
                     next_frame: watched.next_frame.map(millis),
-                    connected: (report.state == UnitState::Running).then(|| u64::try_from(connected / 1000).unwrap_or(0)),
+                    connected: (report.state == UnitState::Running)
+                        .then(|| u64::try_from(connected / 1000).unwrap_or(0)),
                     first_frame: None,
                 };
                 let ok = watched.next_frame.is_some();
@@ -173,11 +174,20 @@ impl Probes {
             first_frame: first_frame.map(millis),
             ..TestTimings::default()
         };
-        let gone = || WorldError::Unavailable { reason: Reason::CameraUnavailable, message: "The test was interrupted.".into() };
+        let gone = || WorldError::Unavailable {
+            reason: Reason::CameraUnavailable,
+            message: "The test was interrupted.".into(),
+        };
         Ok(result(report.ok_or_else(gone)?, TestMethod::TestConnection, first_frame.is_some(), timings))
     }
 }
 
 fn plan_of(unit: Unit) -> Plan {
-    Plan { version: PLAN_VERSION, agent: "test".into(), archives: Vec::new(), units: vec![unit] }
+    Plan {
+        version: PLAN_VERSION,
+        agent: "test".into(),
+        archives: Vec::new(),
+        recordings: Vec::new(),
+        units: vec![unit],
+    }
 }

@@ -83,11 +83,16 @@ async fn live(arguments: Arguments) -> anyhow::Result<ExitCode> {
         None => data::default_folder()?,
     };
     let data = DataFolder::open(&folder)?;
-    let listener = TcpListener::bind(arguments.listen).await.map_err(|error| cannot_listen(arguments.listen, &error))?;
+    let listener =
+        TcpListener::bind(arguments.listen).await.map_err(|error| cannot_listen(arguments.listen, &error))?;
     let address = listener.local_addr().context("the address that is listened on cannot be told")?;
-    let (state, aside) = State::load(data.path()).with_context(|| format!("{} cannot be read", data.path().join(state::FILE).display()))?;
+    let (state, aside) = State::load(data.path())
+        .with_context(|| format!("{} cannot be read", data.path().join(state::FILE).display()))?;
     if let Some(aside) = aside {
-        tracing::warn!("what was remembered cannot be understood and was put aside as {}; what had been stopped over the page runs again", aside.display());
+        tracing::warn!(
+            "what was remembered cannot be understood and was put aside as {}; what had been stopped over the page runs again",
+            aside.display()
+        );
     }
 
     let control = Arc::new(Control::new(state, data.path().to_owned()));
@@ -154,14 +159,22 @@ fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> anyhow::Error {
             "another program listens on {address}; stop it, or choose another address, such as --listen {next}"
         ),
         std::io::ErrorKind::PermissionDenied => {
-            anyhow::anyhow!("not allowed to listen on {address}; choose a port above 1023, such as --listen {}:8080", address.ip())
+            anyhow::anyhow!(
+                "not allowed to listen on {address}; choose a port above 1023, such as --listen {}:8080",
+                address.ip()
+            )
         }
         _ => anyhow::anyhow!("cannot listen on {address} ({error}); choose another address with --listen"),
     }
 }
 
 /// Applies the manifests again whenever they change, or on SIGHUP for file systems that tell of no changes.
-async fn follow_files(mut manifests: Manifests, mut watcher: Watcher, control: Arc<Control>, shutdown: CancellationToken) {
+async fn follow_files(
+    mut manifests: Manifests,
+    mut watcher: Watcher,
+    control: Arc<Control>,
+    shutdown: CancellationToken,
+) {
     let mut hang_up = signal(SignalKind::hangup()).ok();
     loop {
         tokio::select! {

@@ -208,7 +208,11 @@ mod tests {
         set(&mut overrides, &door(), &absent, Field::Suspend, true);
         assert_eq!(apply(&mut overrides, &door(), &absent)["spec"]["suspend"], true);
         let same = json!({"spec": {"suspend": false, "width": 3}});
-        assert_eq!(apply(&mut overrides, &door(), &same)["spec"]["suspend"], true, "absent and false are the same word");
+        assert_eq!(
+            apply(&mut overrides, &door(), &same)["spec"]["suspend"],
+            true,
+            "absent and false are the same word"
+        );
         assert_eq!(apply(&mut overrides, &door(), &suspended)["spec"]["suspend"], true);
         assert!(overrides.is_empty(), "the manifest has spoken");
         assert_eq!(apply(&mut overrides, &door(), &absent), absent);

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 
+use crate::check::stable_uid;
 use crate::gateway::world::{Change, ChangeKind, Object, Snapshot, Update};
 use crate::plan::unit::{ObjectKind, ObjectRef};
 
@@ -43,18 +44,6 @@ struct Inner {
 pub struct Store {
     inner: Arc<Mutex<Inner>>,
     version: Arc<watch::Sender<u64>>,
-}
-
-/// The uid of an object: the same for the same kind, namespace and name, on every run and on every machine, so that an
-/// object keeps its recordings even when everything else about it is forgotten. A UUID of version 8 (RFC 9562 §5.8).
-pub fn uid(reference: &ObjectRef) -> String {
-    let name = format!("camera-operator/run/{}/{}", reference.kind.plural(), reference.key);
-    let mut bytes = [0_u8; 16];
-    bytes.copy_from_slice(&Sha256::digest(name)[..16]);
-    bytes[6] = 0x80 | (bytes[6] & 0x0f);
-    bytes[8] = 0x80 | (bytes[8] & 0x3f);
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }
 
 fn spec_hash(object: &Value) -> String {
@@ -106,7 +95,8 @@ impl Inner {
         let mut metadata = Map::new();
         metadata.insert("name".into(), reference.key.name.clone().into());
         metadata.insert("namespace".into(), reference.key.namespace.clone().into());
-        metadata.insert("uid".into(), uid(reference).into());
+        // The same on every run and every machine, so that an object keeps its recordings whatever else is forgotten.
+        metadata.insert("uid".into(), stable_uid(reference.kind, &reference.key).into());
         metadata.insert("generation".into(), identity.generation.into());
         // Kubernetes writes whole seconds.
         metadata.insert("creationTimestamp".into(), format!("{:.0}", identity.creation_timestamp).into());
@@ -294,15 +284,6 @@ mod tests {
         assert_eq!(object["metadata"]["creationTimestamp"], "1970-01-01T00:00:00Z");
         after.apply(vec![manifest(3, "shop")], Timestamp::MAX);
         assert_eq!(after.get(&door()).unwrap()["metadata"]["generation"], 3);
-    }
-
-    #[test]
-    fn the_uid_is_a_uuid_and_always_the_same() {
-        assert_eq!(uid(&door()), uid(&door()));
-        let text = uid(&door());
-        assert_eq!(text.len(), 36);
-        assert_eq!(&text[14..15], "8", "version");
-        assert_ne!(uid(&ObjectRef { kind: ObjectKind::Stream, ..door() }), text);
     }
 
     #[tokio::test]

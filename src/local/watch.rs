@@ -51,7 +51,8 @@ impl Watcher {
             let _ = self.watcher.unwatch(gone);
         }
         // A folder that was deleted and made again needs a new watch under its old name, so all are asked for again.
-        self.watched = folders.into_iter().filter(|path| self.watcher.watch(path, RecursiveMode::NonRecursive).is_ok()).collect();
+        self.watched =
+            folders.into_iter().filter(|path| self.watcher.watch(path, RecursiveMode::NonRecursive).is_ok()).collect();
     }
 
     /// Waits until something has changed and then been quiet for a moment. Cancel safe. `None` when no more changes will

@@ -113,21 +113,30 @@ impl LocalWorld {
             };
             *counter += 1;
         }
-        let storage: Vec<_> = self.control.agent.board.report().archives.into_iter().map(|archive| StorageHealth {
-            namespace: archive.key.namespace,
-            name: archive.key.name,
-            ready: archive.ready,
-            message: archive.message,
-            free_bytes: archive.free_bytes,
-            total_bytes: archive.total_bytes,
-        }).collect();
+        let storage: Vec<_> = self
+            .control
+            .agent
+            .board
+            .report()
+            .archives
+            .into_iter()
+            .map(|archive| StorageHealth {
+                namespace: archive.key.namespace,
+                name: archive.key.name,
+                ready: archive.ready,
+                message: archive.message,
+                free_bytes: archive.free_bytes,
+                total_bytes: archive.total_bytes,
+            })
+            .collect();
         let ffmpeg = machine::ffmpeg().await;
         let mut problems = self.control.problems();
         if !ffmpeg.present {
             problems.push(machine::FFMPEG_MISSING.to_owned());
         }
         let is_well = problems.is_empty() && counts.not_ready == 0 && storage.iter().all(|archive| archive.ready);
-        let (processes, system) = tokio::task::spawn_blocking(|| (machine::processes(), machine::system())).await.unwrap_or_default();
+        let (processes, system) =
+            tokio::task::spawn_blocking(|| (machine::processes(), machine::system())).await.unwrap_or_default();
         Health {
             status: if is_well { HealthStatus::Healthy } else { HealthStatus::Degraded },
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -163,7 +172,11 @@ impl World for LocalWorld {
     fn logs<'a>(&'a self, reference: &'a ObjectRef) -> BoxFuture<'a, Result<Vec<LogLine>, WorldError>> {
         let logs = self.existing(reference).map(|_| {
             let lines = self.control.agent.logs(reference).map(|buffer| buffer.lines()).unwrap_or_default();
-            let line = |line: crate::agent::unit::LogLine| LogLine { at: line.at, level: line.level.to_owned(), message: line.message };
+            let line = |line: crate::agent::unit::LogLine| LogLine {
+                at: line.at,
+                level: line.level.to_owned(),
+                message: line.message,
+            };
             lines.into_iter().map(line).collect()
         });
         std::future::ready(logs).boxed()
@@ -208,7 +221,8 @@ mod tests {
         let suspended = json!({"spec": {"suspend": true}});
         let clip = json!({"spec": {"clip": {"duration": "90m"}}});
         let stopped = json!({"spec": {"clip": {"stop": true}}});
-        let complete = json!({"spec": {"clip": {}}, "status": {"conditions": [{"type": "Complete", "status": "True"}]}});
+        let complete =
+            json!({"spec": {"clip": {}}, "status": {"conditions": [{"type": "Complete", "status": "True"}]}});
         let (suspend, resume) = (Decision::Set(Field::Suspend, true), Decision::Set(Field::Suspend, false));
         assert_eq!(decide(Camera, &running, Stop), suspend);
         assert_eq!(decide(Stream, &suspended, Start), resume);
