@@ -61,9 +61,11 @@ pub fn recorded_again(which: usize, folder: &Path) -> Duration {
         std::thread::sleep(Duration::from_millis(500));
     }
     subject.end();
-    let counters: Vec<u32> = subject.recorded(0).iter().flat_map(|file| judge::counters(file.to_str().unwrap())).flatten().collect();
+    let counters: Vec<u32> =
+        subject.recorded(0).iter().flat_map(|file| judge::counters(file.to_str().unwrap())).flatten().collect();
     let after = counters.into_iter().filter(|counter| counter.wrapping_sub(first_seen) < 1 << 31).min();
-    taken(after.unwrap_or_else(|| panic!("{} records nothing after the camera's return", subject.name()))).saturating_sub(back)
+    taken(after.unwrap_or_else(|| panic!("{} records nothing after the camera's return", subject.name())))
+        .saturating_sub(back)
 }
 
 /// From the lens to the playlist: segments for both, and parts of low-latency HLS for the one that has them.
@@ -98,7 +100,9 @@ fn segments(subject: &dyn Subject) -> Latency {
         assert!(begun.elapsed() < PATIENCE * 2, "{} lists no more segments", subject.name());
         let text = subject.playlist(0).unwrap_or_default();
         let at = now();
-        if let Some(newest) = hls::parse(base, &text).segments.last().filter(|newest| last.as_ref() != Some(&newest.url)) {
+        if let Some(newest) =
+            hls::parse(base, &text).segments.last().filter(|newest| last.as_ref() != Some(&newest.url))
+        {
             let of = |url: &str| subject.segment(0, url.strip_prefix(base).unwrap_or(url)).unwrap_or_default();
             let mut bytes = of(&newest.map);
             bytes.extend(of(&newest.url));
@@ -114,7 +118,9 @@ fn segments(subject: &dyn Subject) -> Latency {
 }
 
 fn parts(operator: &Operator) -> Latency {
-    let text = wait("a low-latency playlist", || operator.playlist(0).filter(|text| text.contains("#EXT-X-PART:") && text.contains("#EXTINF")));
+    let text = wait("a low-latency playlist", || {
+        operator.playlist(0).filter(|text| text.contains("#EXT-X-PART:") && text.contains("#EXTINF"))
+    });
     let mut playlist = hls::parse("http://localhost/", &text);
     let mut map = String::new();
     let mut listed = Vec::new();
@@ -125,7 +131,9 @@ fn parts(operator: &Operator) -> Latency {
         let Some(text) = operator.playlist_with(0, sequence, part) else { panic!("no part {part} of {sequence}") };
         let at = now();
         playlist = hls::parse("http://localhost/", &text);
-        if playlist.media_sequence + playlist.segments.len() as u64 > sequence && !parts_of(&text, sequence, &playlist).get(part).is_some_and(|uri| !uri.is_empty()) {
+        if playlist.media_sequence + playlist.segments.len() as u64 > sequence
+            && !parts_of(&text, sequence, &playlist).get(part).is_some_and(|uri| !uri.is_empty())
+        {
             (sequence, part) = (sequence + 1, 0);
             continue;
         }

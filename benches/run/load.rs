@@ -49,9 +49,42 @@ fn encoded(folder: &Path) -> PathBuf {
     if !path.exists() {
         let unfinished = folder.join("unfinished.h264");
         let status = Command::new("ffmpeg")
-            .args(["-nostdin", "-v", "error", "-y", "-f", "lavfi", "-i", "testsrc2=size=1920x1080:rate=25,noise=alls=12:allf=t"])
-            .args(["-t", "20", "-pix_fmt", "yuv420p", "-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency"])
-            .args(["-b:v", "4M", "-minrate", "4M", "-maxrate", "4M", "-bufsize", "4M", "-g", "50", "-sc_threshold", "0"])
+            .args([
+                "-nostdin",
+                "-v",
+                "error",
+                "-y",
+                "-f",
+                "lavfi",
+                "-i",
+                "testsrc2=size=1920x1080:rate=25,noise=alls=12:allf=t",
+            ])
+            .args([
+                "-t",
+                "20",
+                "-pix_fmt",
+                "yuv420p",
+                "-c:v",
+                "libx264",
+                "-preset",
+                "ultrafast",
+                "-tune",
+                "zerolatency",
+            ])
+            .args([
+                "-b:v",
+                "4M",
+                "-minrate",
+                "4M",
+                "-maxrate",
+                "4M",
+                "-bufsize",
+                "4M",
+                "-g",
+                "50",
+                "-sc_threshold",
+                "0",
+            ])
             .args(["-x264-params", "nal-hrd=cbr:aud=1", "-bsf:v", "h264_metadata=aud=insert"])
             .arg(&unfinished)
             .status()

@@ -61,7 +61,12 @@ pub struct Measured {
 }
 
 fn options() -> Option<Options> {
-    let mut options = Options { cameras: 20, seconds: 60, repeats: 3, output: Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/benchmarks.md")) };
+    let mut options = Options {
+        cameras: 20,
+        seconds: 60,
+        repeats: 3,
+        output: Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/benchmarks.md")),
+    };
     let mut called_by_cargo = false;
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
@@ -99,7 +104,10 @@ fn under_load(which: usize, cameras: usize, seconds: u64, folder: &Path) -> Load
     std::thread::sleep(Duration::from_secs(seconds));
     let (elapsed, cpu) = (begun.elapsed().as_secs_f64(), subject.cpu_seconds() - cpu);
     let pss_bytes = subject.pss_bytes();
-    let recorded: u64 = (0..cameras).flat_map(|camera| subject.recorded(camera)).map(|file| fs::metadata(file).map_or(0, |metadata| metadata.len())).sum();
+    let recorded: u64 = (0..cameras)
+        .flat_map(|camera| subject.recorded(camera))
+        .map(|file| fs::metadata(file).map_or(0, |metadata| metadata.len()))
+        .sum();
     // 4 Mbit/s are half a megabyte a second; a subject that does less work than that would win unfairly.
     let expected = (cameras as f64 * elapsed * 500_000.0) as u64;
     assert!(recorded * 10 > expected * 8, "{} recorded {recorded} bytes of about {expected}", subject.name());
@@ -134,11 +142,20 @@ fn main() {
     let small = options.cameras.div_ceil(4);
     let measured: Vec<Measured> = (0..2)
         .map(|which| {
-            let loads = [small, options.cameras].map(|cameras| under_load(which, cameras, options.seconds, &folder)).to_vec();
+            let loads =
+                [small, options.cameras].map(|cameras| under_load(which, cameras, options.seconds, &folder)).to_vec();
             let first_segment = (0..options.repeats).map(|_| first_segment(which, &folder)).collect();
             let recorded_again = (0..options.repeats).map(|_| latency::recorded_again(which, &folder)).collect();
             let latency = latency::glass_to_playlist(which, &folder);
-            Measured { name: ["bare FFmpeg", "camera-operator"][which], loads, first_segment, recorded_again, latency }
+            let measured = Measured {
+                name: ["bare FFmpeg", "camera-operator"][which],
+                loads,
+                first_segment,
+                recorded_again,
+                latency,
+            };
+            eprintln!("{measured:#?}");
+            measured
         })
         .collect();
     let text = report::markdown(&options, &measured[0], &measured[1]);

@@ -48,13 +48,37 @@ pub fn markdown(options: &Options, bare: &Measured, ours: &Measured) -> String {
     let _ = writeln!(text, "| | {} | {} | ratio |\n| --- | ---: | ---: | ---: |", bare.name, ours.name);
     for (of_bare, of_ours) in bare.loads.iter().zip(&ours.loads) {
         let cameras = of_bare.cameras;
-        row(&mut text, &format!("CPU a camera, {cameras} cameras (share of one core)"), "%", Some(of_bare.cpu_percent), Some(of_ours.cpu_percent));
+        row(
+            &mut text,
+            &format!("CPU a camera, {cameras} cameras (share of one core)"),
+            "%",
+            Some(of_bare.cpu_percent),
+            Some(of_ours.cpu_percent),
+        );
         let memory = |bytes: u64| Some(mebibytes(bytes as f64));
-        row(&mut text, &format!("memory (PSS), {cameras} cameras"), "MiB", memory(of_bare.pss_bytes), memory(of_ours.pss_bytes));
+        row(
+            &mut text,
+            &format!("memory (PSS), {cameras} cameras"),
+            "MiB",
+            memory(of_bare.pss_bytes),
+            memory(of_ours.pss_bytes),
+        );
     }
     row(&mut text, "memory for each further camera", "MiB", growth(bare), growth(ours));
-    row(&mut text, "start of the process → first HLS segment", "s", median(&bare.first_segment), median(&ours.first_segment));
-    row(&mut text, "camera's return → first recorded picture", "s", median(&bare.recorded_again), median(&ours.recorded_again));
+    row(
+        &mut text,
+        "start of the process → first HLS segment",
+        "s",
+        median(&bare.first_segment),
+        median(&ours.first_segment),
+    );
+    row(
+        &mut text,
+        "camera's return → first recorded picture",
+        "s",
+        median(&bare.recorded_again),
+        median(&ours.recorded_again),
+    );
     for what in ["segment", "part"] {
         let of = |measured: &Measured, newest: bool| {
             let latency = measured.latency.iter().find(|latency| latency.what == what)?;
@@ -62,7 +86,13 @@ pub fn markdown(options: &Options, bare: &Measured, ours: &Measured) -> String {
         };
         let named = if what == "part" { "LL-HLS part (500 ms)" } else { "HLS segment (4 s)" };
         row(&mut text, &format!("lens → playlist, newest picture of an {named}"), "s", of(bare, true), of(ours, true));
-        row(&mut text, &format!("lens → playlist, oldest picture of an {named}"), "s", of(bare, false), of(ours, false));
+        row(
+            &mut text,
+            &format!("lens → playlist, oldest picture of an {named}"),
+            "s",
+            of(bare, false),
+            of(ours, false),
+        );
     }
     text.push_str(
         "\nFFmpeg keeps neither a ring of frames for late readers nor the live window in memory, and does not begin again by itself: \

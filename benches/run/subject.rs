@@ -57,9 +57,13 @@ impl Operator {
         let one = |(number, url): (usize, &String)| {
             let camera = format!("camera-{number}");
             // The defaults of everything but the length of files.
-            let bare = manifest::camera(&camera, url).lines().take_while(|line| !line.contains("stallTimeout")).fold(String::new(), |text, line| text + line + "\n");
+            let bare = manifest::camera(&camera, url)
+                .lines()
+                .take_while(|line| !line.contains("stallTimeout"))
+                .fold(String::new(), |text, line| text + line + "\n");
             bare + &manifest::hls(&format!("live-{number}"), &camera, &hls)
-                + &manifest::recording(&format!("rec-{number}"), &camera).replace("segmentDuration: 10s", "segmentDuration: 60s")
+                + &manifest::recording(&format!("rec-{number}"), &camera)
+                    .replace("segmentDuration: 10s", "segmentDuration: 60s")
         };
         let manifests: String = urls.iter().enumerate().map(one).collect();
         let mut program = Program::prepare(&manifests, Some(data), &[]);
@@ -136,7 +140,21 @@ impl BareFfmpeg {
             "[f=hls:hls_time={SEGMENT_SECONDS}:hls_list_size=6:hls_segment_type=fmp4:hls_flags=delete_segments+program_date_time]live.m3u8"
         );
         Command::new("ffmpeg")
-            .args(["-nostdin", "-v", "error", "-rtsp_transport", "tcp", "-i", &self.urls[camera], "-map", "0:v", "-c", "copy", "-f", "tee"])
+            .args([
+                "-nostdin",
+                "-v",
+                "error",
+                "-rtsp_transport",
+                "tcp",
+                "-i",
+                &self.urls[camera],
+                "-map",
+                "0:v",
+                "-c",
+                "copy",
+                "-f",
+                "tee",
+            ])
             .arg(format!("{record}|{live}"))
             .current_dir(self.of(camera))
             .stdin(Stdio::null())
