@@ -11,7 +11,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 pub mod coverage;
 pub mod description;
+pub mod export;
+pub mod export_timeline;
 pub mod folder;
+pub mod fragments;
 pub mod index;
 pub mod layout;
 pub mod lock;

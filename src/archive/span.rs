@@ -10,6 +10,9 @@ use crate::media::frame::UtcMicros;
 /// A longer hole between two files of one run means that a file between them is missing.
 const CONTINUOUS_MICROS: i64 = 1_000_000;
 
+/// How far before a span files are looked at, because its first pictures may need an earlier key frame.
+pub const LEAD_IN_MICROS: i64 = 3_600_000_000;
+
 /// A file of a span, with those of its ranges that the span needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Piece<'a> {
