@@ -2,13 +2,18 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test bench fmt lint generate web clean
+.PHONY: help build run test bench fmt lint generate web clean
 
 export PATH := $(CURDIR)/.cache/tools/bin:$(PATH)
 
 MANIFESTS ?= examples/quickstart.yaml
 LISTEN ?= 127.0.0.1:8080
 DATA ?= data
+
+build: ## Build the page and the program (target/release/camera-operator)
+	@scripts/install.sh run
+	@scripts/page.sh
+	@cargo build --release --locked
 
 run: ## Build, then run examples/quickstart.yaml: live picture, recording and page on http://127.0.0.1:8080 (MANIFESTS=, LISTEN=, DATA=)
 	@scripts/install.sh run
