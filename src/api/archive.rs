@@ -35,7 +35,7 @@ pub struct ArchiveSpec {
     /// When the volume has less free space than this, the oldest recordings are deleted before their time, as far as their
     /// retention allows, and the archive says so. Default: 1Gi.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = quantity::between("16Mi", "100Ti", "5Gi"))]
+    #[x_kube(validation = quantity::between("1Mi", "100Ti", "5Gi"))]
     pub min_free: Option<Quantity>,
     /// When the retention of all recordings of this archive is applied.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -54,6 +54,8 @@ fn tidied(definition: CustomResourceDefinition) -> CustomResourceDefinition {
                 // An API server drops a null where null is not allowed, so that an explicit `null` means the same as a field
                 // that is left out. Were it allowed, CEL would see it as present.
                 map.retain(|key, value| !(key == "nullable" && value.is_boolean()));
+                // The kind says it already.
+                map.retain(|key, value| !(key == "title" && value.is_string()));
                 // Lines are broken in the source for readers of the source.
                 if let Some(Value::String(description)) = map.get_mut("description") {
                     *description =

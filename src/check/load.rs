@@ -1,5 +1,6 @@
 //! Files → objects and problems. What is right is returned beside what is wrong, because `run` goes on with it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use kube::Resource;
@@ -7,11 +8,12 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::definitions::{self, Definitions};
-use super::manifests::{Manifests, stable_uid};
+use super::manifests::Manifests;
 use super::problem::{Note, Problem, ProblemKind};
 use super::yaml::{Content, Node, documents};
 use super::{files, references, schema, secret};
 use crate::api::{API_VERSION, DEFAULT_NAMESPACE, GROUP};
+use crate::plan::objects::stable_uid;
 use crate::plan::unit::{ObjectKey, ObjectKind, ObjectRef};
 
 /// All that files hold.
@@ -25,6 +27,8 @@ pub struct Loaded {
     pub notes: Vec<Note>,
     /// The files that were read.
     pub files: Vec<PathBuf>,
+    /// Where each object is declared: file and line.
+    pub places: BTreeMap<ObjectRef, (PathBuf, usize)>,
 }
 
 /// One document that declares something of ours, wherever it stands.
@@ -63,6 +67,12 @@ fn load_texts(texts: Vec<files::Text>) -> Loaded {
         }
     }
     let Loading { mut loaded, declared, .. } = loading;
+    for document in &declared {
+        if let Some(kind) = document.kind {
+            let object = ObjectRef { kind, key: document.key.clone() };
+            loaded.places.insert(object, (document.file.clone(), document.node.line));
+        }
+    }
     loaded.problems.extend(references::check(&loaded.manifests, &declared));
     loaded
 }
@@ -199,6 +209,6 @@ fn typed<T: Resource + DeserializeOwned>(value: Value, object: &ObjectRef) -> Re
     }
     let mut typed: T = serde_json::from_value(value)?;
     typed.meta_mut().namespace = Some(object.key.namespace.clone());
-    typed.meta_mut().uid = Some(stable_uid(object.kind, &object.key));
+    typed.meta_mut().uid = Some(stable_uid(object));
     Ok(typed)
 }

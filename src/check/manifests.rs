@@ -1,11 +1,11 @@
 //! The objects that files declare, typed and ready to be planned.
 
-use kube::{Resource, ResourceExt as _};
-use sha2::{Digest as _, Sha256};
+use kube::Resource;
 
 use super::secret::Secret;
-use crate::api::{Archive, Camera, DEFAULT_NAMESPACE, Recording, Stream};
-use crate::plan::unit::{ObjectKey, ObjectKind, SecretKey};
+use crate::api::{Archive, Camera, Recording, Stream};
+use crate::plan::objects::{Objects, key};
+use crate::plan::unit::SecretKey;
 
 /// The objects that files declare, in their order. Every object has a namespace and a uid; its generation is set by
 /// [`Manifests::continue_from`].
@@ -23,19 +23,17 @@ pub struct Manifests {
     pub secrets: Vec<Secret>,
 }
 
-/// Namespace and name of an object.
-pub fn key<T: Resource>(object: &T) -> ObjectKey {
-    ObjectKey::new(object.namespace().unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned()), object.name_any())
-}
-
-/// A uid that stays the same for the same kind, namespace and name: of the form of a UUID, version 8 (RFC 9562).
-pub fn stable_uid(kind: ObjectKind, key: &ObjectKey) -> String {
-    let digest = Sha256::digest(format!("{}/{}/{}", kind.plural(), key.namespace, key.name));
-    let hex: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    format!("{}-{}-8{}-a{}-{}", &hex[..8], &hex[8..12], &hex[13..16], &hex[17..20], &hex[20..32])
-}
-
 impl Manifests {
+    /// The objects, to be planned.
+    pub fn objects(&self) -> Objects {
+        let mut objects = Objects::default();
+        self.cameras.iter().cloned().for_each(|camera| objects.insert_camera(camera));
+        self.streams.iter().cloned().for_each(|stream| objects.insert_stream(stream));
+        self.archives.iter().cloned().for_each(|archive| objects.insert_archive(archive));
+        self.recordings.iter().cloned().for_each(|recording| objects.insert_recording(recording));
+        objects
+    }
+
     /// The value of a Secret's key.
     pub fn secret(&self, wanted: &SecretKey) -> Option<&str> {
         let named = |secret: &&Secret| secret.key.namespace == wanted.namespace && secret.key.name == wanted.name;
@@ -85,15 +83,6 @@ impl Manifests {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn uids_are_stable_and_differ() {
-        let uid = |kind, name: &str| stable_uid(kind, &ObjectKey::new("default", name));
-        assert_eq!(uid(ObjectKind::Camera, "a"), uid(ObjectKind::Camera, "a"));
-        assert_ne!(uid(ObjectKind::Camera, "a"), uid(ObjectKind::Stream, "a"));
-        assert_ne!(uid(ObjectKind::Camera, "a"), uid(ObjectKind::Camera, "b"));
-        assert_eq!(uid(ObjectKind::Camera, "a").len(), 36);
-    }
 
     #[test]
     fn generations_count_changes_of_the_spec() {

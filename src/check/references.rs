@@ -4,12 +4,13 @@
 use kube::Resource;
 
 use super::load::Declared;
-use super::manifests::{Manifests, key};
+use super::manifests::Manifests;
 use super::problem::{Problem, ProblemKind};
 use super::schema::nearest;
 use crate::api::DEFAULT_ARCHIVE;
 use crate::api::camera::CameraSource;
 use crate::api::reference::{PASSWORD_KEY, SecretKeyReference, SecretReference, USERNAME_KEY};
+use crate::plan::objects::key;
 use crate::plan::unit::{ObjectKey, ObjectKind, ObjectRef};
 
 /// References that lead nowhere.

@@ -1,5 +1,9 @@
 //! The contract between control plane and data plane, and the pure functions on both sides of it: validated objects become
 //! plans (one per agent), agents' reports become conditions. No IO, no clock, no client.
 
+pub mod capability;
+pub mod defaults;
+pub mod objects;
 pub mod report;
+pub mod resolve;
 pub mod unit;

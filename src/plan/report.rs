@@ -126,6 +126,8 @@ pub enum Reason {
     Suspended,
     /// The recorder was not running (crash, power loss, upgrade).
     RecorderDown,
+    /// The object's spec cannot be planned; only one that came around the schema can be like that.
+    InvalidSpec,
     /// A programming error in this program; the unit is started again.
     InternalError,
 }

@@ -206,7 +206,7 @@ pub struct Credentials {
 
 /// Where pictures come from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Source {
     /// RTSP (RFC 2326, RFC 7826).
     Rtsp {
@@ -348,7 +348,7 @@ pub struct Record {
 
 /// How a recording runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum RecordMode {
     /// Files of about this length, for ever.
     Continuous {

@@ -1,0 +1,91 @@
+//! What an output can carry without re-encoding, in one table: asked when planning, as far as the source's codec is known
+//! before it runs, and again by outputs when frames come. Pure.
+
+use crate::api::camera::{CameraSource, V4l2Format};
+use crate::media::frame::Codec;
+
+/// What carries frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Carrier {
+    /// HLS segments (fragmented MP4 as RFC 8216 and its bis have it).
+    Hls,
+    /// Motion JPEG; re-encoded where it must be, so that it carries any pictures.
+    Mjpeg,
+    /// A file of the archive.
+    Recording,
+}
+
+/// All carriers, for tables.
+pub const CARRIERS: [Carrier; 3] = [Carrier::Hls, Carrier::Mjpeg, Carrier::Recording];
+/// All codecs, for tables.
+pub const CODECS: [Codec; 5] = [Codec::H264, Codec::H265, Codec::Mjpeg, Codec::Aac, Codec::Opus];
+
+impl Carrier {
+    /// Whether frames of this codec can be carried.
+    pub const fn carries(self, codec: Codec) -> bool {
+        match (self, codec) {
+            // Players know no Motion JPEG in HLS, and Motion JPEG has no sound.
+            (Self::Hls, Codec::Mjpeg) | (Self::Mjpeg, Codec::Aac | Codec::Opus) => false,
+            _ => true,
+        }
+    }
+
+    /// One sentence for the condition `CodecNotCarried`; `None` where the codec is carried.
+    pub fn refusal(self, codec: Codec) -> Option<String> {
+        if self.carries(codec) {
+            return None;
+        }
+        let (carrier, advice) = match self {
+            Self::Hls => ("HLS", "use output.mjpeg, or let the camera send H264 or H265"),
+            Self::Mjpeg => ("Motion JPEG", "use output.hls for sound"),
+            Self::Recording => ("the archive", "let the camera send H264 or H265"),
+        };
+        Some(format!("{carrier} cannot carry {}: {advice}", codec.name()))
+    }
+}
+
+/// The codec of a source's pictures, where it is known before the source runs.
+pub fn known_video_codec(source: &CameraSource) -> Option<Codec> {
+    if source.test.is_some() {
+        return Some(Codec::H264);
+    }
+    source.v4l2.as_ref().map(|device| match device.input_format {
+        None | Some(V4l2Format::Mjpeg) => Codec::Mjpeg,
+        Some(V4l2Format::H264) => Codec::H264,
+        Some(V4l2Format::H265) => Codec::H265,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_matrix() {
+        let mut table = String::new();
+        for carrier in CARRIERS {
+            for codec in CODECS {
+                let carried = if carrier.carries(codec) { "yes" } else { "no" };
+                table += &format!("{carrier:?} {}: {carried}\n", codec.name());
+                assert_eq!(carrier.refusal(codec).is_none(), carrier.carries(codec));
+            }
+        }
+        insta::assert_snapshot!(table, @r"
+        Hls H264: yes
+        Hls H265: yes
+        Hls MJPEG: no
+        Hls AAC: yes
+        Hls Opus: yes
+        Mjpeg H264: yes
+        Mjpeg H265: yes
+        Mjpeg MJPEG: yes
+        Mjpeg AAC: no
+        Mjpeg Opus: no
+        Recording H264: yes
+        Recording H265: yes
+        Recording MJPEG: yes
+        Recording AAC: yes
+        Recording Opus: yes
+        ");
+    }
+}

@@ -1,0 +1,378 @@
+//! Objects → the plan of one agent that runs them all: defaults filled in, references resolved, what is suspended or lacks
+//! something left out and named with its reason. Pure; the grouping of a cluster will stand beside it and use the same parts.
+
+use kube::{Resource, ResourceExt as _};
+
+use super::capability::{Carrier, known_video_codec};
+use super::defaults;
+use super::objects::{Objects, archive_of, stable_uid};
+use super::report::Reason;
+use super::unit::{
+    ArchivePlan, Credentials, DeclaredRecording, Hls, Ingest, Location, Mjpeg, ObjectKey, ObjectKind, ObjectRef,
+    PLAN_VERSION, Plan, Reconnect, Record, RecordMode, RetentionRules, RetentionSchedule, RtspTransport, SecretKey,
+    Source, Unit, Work,
+};
+use crate::api::camera::{self, V4l2Format};
+use crate::api::recording::Retention;
+use crate::api::reference::{PASSWORD_KEY, SecretKeyReference, SecretReference, USERNAME_KEY};
+use crate::api::stream::{Audio, AudioCodec, HlsOutput, MjpegOutput};
+use crate::api::{Archive, Camera, Duration, Quantity, Recording, Stream};
+
+/// What a plan depends on beside the objects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Environment {
+    /// Which agent the plan is for.
+    pub agent: String,
+    /// Folder of all data; archives lie in `archives/<namespace>/<name>` beneath it.
+    pub data: String,
+}
+
+/// A plan and what could not go into it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Planned {
+    /// What the agent runs.
+    pub plan: Plan,
+    /// What it does not run, sorted by object.
+    pub waiting: Vec<Waiting>,
+}
+
+/// An object for which nothing runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// Whose.
+    pub object: ObjectRef,
+    /// Why.
+    pub reason: Reason,
+    /// One sentence; what is missing and what to do.
+    pub message: String,
+}
+
+impl Default for Planned {
+    /// Nothing to do.
+    fn default() -> Self {
+        let plan = Plan {
+            version: PLAN_VERSION,
+            agent: String::new(),
+            archives: Vec::new(),
+            recordings: Vec::new(),
+            units: Vec::new(),
+        };
+        Self { plan, waiting: Vec::new() }
+    }
+}
+
+impl Planned {
+    /// Why nothing runs for an object; `None` when something does.
+    pub fn waiting_for(&self, object: &ObjectRef) -> Option<&Waiting> {
+        self.waiting.iter().find(|waiting| waiting.object == *object)
+    }
+}
+
+type Refusal = (Reason, String);
+
+/// Plans all objects for one agent. Archives that nobody declares are added ([`Objects::default_archives`]).
+pub fn plan(objects: &Objects, environment: &Environment) -> Planned {
+    let mut units = Vec::new();
+    let mut waiting = Vec::new();
+    let mut take = |kind, key: &ObjectKey, outcome: Result<Unit, Refusal>| match outcome {
+        Ok(unit) => units.push(unit),
+        Err((reason, message)) => {
+            waiting.push(Waiting { object: ObjectRef { kind, key: key.clone() }, reason, message });
+        }
+    };
+    for (key, camera) in &objects.cameras {
+        take(ObjectKind::Camera, key, camera_unit(camera, key));
+    }
+    for (key, stream) in &objects.streams {
+        take(ObjectKind::Stream, key, stream_unit(stream, key, objects));
+    }
+    let default_archives = objects.default_archives();
+    let mut archives: Vec<ArchivePlan> =
+        objects.archives.values().chain(&default_archives).map(|archive| archive_plan(archive, environment)).collect();
+    archives.sort_by(|one, other| one.key.cmp(&other.key));
+    let mut recordings = Vec::new();
+    for (key, recording) in &objects.recordings {
+        take(ObjectKind::Recording, key, recording_unit(recording, key, objects, &archives));
+        recordings.push(DeclaredRecording {
+            key: key.clone(),
+            archive: archive_of(recording),
+            retention: retention_rules(recording.spec.retention.as_ref()),
+        });
+    }
+    units.sort_by(|one, other| one.object.cmp(&other.object));
+    waiting.sort_by(|one, other| one.object.cmp(&other.object));
+    let agent = environment.agent.clone();
+    Planned { plan: Plan { version: PLAN_VERSION, agent, archives, recordings, units }, waiting }
+}
+
+/// The unit of one camera by itself, whether or not it is suspended: what a connection test runs.
+pub fn ingest_unit(camera: &Camera) -> Result<Unit, String> {
+    let key = super::objects::key(camera);
+    let ingest = ingest(camera, &key).map_err(|(_, message)| message)?;
+    Ok(unit(ObjectKind::Camera, camera, &key, Work::Ingest(ingest)))
+}
+
+fn unit<T: Resource>(kind: ObjectKind, object: &T, key: &ObjectKey, work: Work) -> Unit {
+    let reference = ObjectRef { kind, key: key.clone() };
+    Unit {
+        uid: object.uid().unwrap_or_else(|| stable_uid(&reference)),
+        generation: object.meta().generation.unwrap_or(1),
+        object: reference,
+        work,
+    }
+}
+
+fn suspended(suspend: Option<bool>) -> Result<(), Refusal> {
+    match suspend {
+        Some(true) => Err((Reason::Suspended, "suspended: set spec.suspend to false to go on".to_owned())),
+        _ => Ok(()),
+    }
+}
+
+fn camera_unit(camera: &Camera, key: &ObjectKey) -> Result<Unit, Refusal> {
+    suspended(camera.spec.suspend)?;
+    Ok(unit(ObjectKind::Camera, camera, key, Work::Ingest(ingest(camera, key)?)))
+}
+
+/// The camera of that name, whether or not it runs.
+fn camera_of<'a>(objects: &'a Objects, namespace: &str, name: &str) -> Result<(ObjectKey, &'a Camera), Refusal> {
+    let key = ObjectKey::new(namespace, name);
+    match objects.cameras.get(&key) {
+        Some(camera) => Ok((key, camera)),
+        None => Err((
+            Reason::CameraUnavailable,
+            format!("there is no Camera {name} in namespace {namespace}: declare it, or correct spec.cameraRef.name"),
+        )),
+    }
+}
+
+fn stream_unit(stream: &Stream, key: &ObjectKey, objects: &Objects) -> Result<Unit, Refusal> {
+    suspended(stream.spec.suspend)?;
+    let (camera_key, camera) = camera_of(objects, &key.namespace, &stream.spec.camera_ref.name)?;
+    if camera.spec.suspend == Some(true) {
+        return Err((Reason::CameraUnavailable, format!("Camera {} is suspended", camera_key.name)));
+    }
+    let output = &stream.spec.output;
+    let (carrier, work) = match (&output.hls, &output.mjpeg) {
+        (Some(output), _) => (Carrier::Hls, Work::Hls(hls(output, camera_key, has_audio(stream.spec.audio.as_ref())))),
+        (None, Some(output)) => (Carrier::Mjpeg, Work::Mjpeg(mjpeg(output, camera_key))),
+        (None, None) => return Err(unspecified("spec.output must hold exactly one of hls and mjpeg")),
+    };
+    if let Some(message) = known_video_codec(&camera.spec.source).and_then(|codec| carrier.refusal(codec)) {
+        return Err((Reason::CodecNotCarried, message));
+    }
+    Ok(unit(ObjectKind::Stream, stream, key, work))
+}
+
+fn recording_unit(
+    recording: &Recording,
+    key: &ObjectKey,
+    objects: &Objects,
+    archives: &[ArchivePlan],
+) -> Result<Unit, Refusal> {
+    suspended(recording.spec.suspend)?;
+    // A suspended camera keeps its recordings' units: a clip's deadline goes on, and the gap is accounted for.
+    let (camera, _) = camera_of(objects, &key.namespace, &recording.spec.camera_ref.name)?;
+    let archive = archive_of(recording);
+    if !archives.iter().any(|candidate| candidate.key == archive) {
+        return Err((
+            Reason::ArchiveUnavailable,
+            format!(
+                "there is no Archive {} in namespace {}: declare it, or leave spec.archiveRef out",
+                archive.name, archive.namespace
+            ),
+        ));
+    }
+    let mode = match (&recording.spec.continuous, &recording.spec.clip) {
+        (Some(continuous), _) => RecordMode::Continuous {
+            segment_ms: milliseconds(continuous.segment_duration.as_ref(), defaults::FILE_DURATION),
+        },
+        (None, Some(clip)) => RecordMode::Clip {
+            duration_ms: milliseconds(clip.duration.as_ref(), defaults::CLIP_DURATION),
+            stop: clip.stop.unwrap_or(false),
+        },
+        (None, None) => return Err(unspecified("spec must hold exactly one of continuous and clip")),
+    };
+    let work = Work::Record(Record {
+        camera,
+        archive,
+        mode,
+        audio: has_audio(recording.spec.audio.as_ref()),
+        retention: retention_rules(recording.spec.retention.as_ref()),
+    });
+    Ok(unit(ObjectKind::Recording, recording, key, work))
+}
+
+/// The schema refuses such objects; one that comes around it must not stop the others.
+fn unspecified(message: &str) -> Refusal {
+    (Reason::InvalidSpec, message.to_owned())
+}
+
+fn archive_plan(archive: &Archive, environment: &Environment) -> ArchivePlan {
+    let key = super::objects::key(archive);
+    let retention = archive.spec.retention.clone().unwrap_or_default();
+    let reference = ObjectRef { kind: ObjectKind::Archive, key: key.clone() };
+    ArchivePlan {
+        uid: archive.uid().unwrap_or_else(|| stable_uid(&reference)),
+        generation: archive.metadata.generation.unwrap_or(1),
+        root: format!("{}/archives/{}/{}", environment.data.trim_end_matches('/'), key.namespace, key.name),
+        key,
+        min_free_bytes: bytes(archive.spec.min_free.as_ref(), defaults::MIN_FREE),
+        retention: RetentionSchedule {
+            schedule: retention.schedule.unwrap_or_else(|| defaults::SCHEDULE.to_owned()),
+            time_zone: retention.time_zone.unwrap_or_else(|| defaults::TIME_ZONE.to_owned()),
+            orphans_ms: retention.orphans.map(|orphans| orphans.milliseconds()),
+        },
+    }
+}
+
+fn retention_rules(retention: Option<&Retention>) -> RetentionRules {
+    RetentionRules {
+        max_age_ms: retention.and_then(|retention| retention.max_age.as_ref()).map(Duration::milliseconds),
+        max_bytes: retention.and_then(|retention| retention.max_size.as_ref()).map(Quantity::value),
+    }
+}
+
+fn has_audio(audio: Option<&Audio>) -> bool {
+    audio.and_then(|audio| audio.codec).unwrap_or_default() == AudioCodec::Auto
+}
+
+fn hls(output: &HlsOutput, camera: ObjectKey, audio: bool) -> Hls {
+    Hls {
+        camera,
+        segment_ms: milliseconds(output.segment_duration.as_ref(), defaults::SEGMENT_DURATION),
+        // The schema holds it between 3 and 60.
+        playlist_segments: output.playlist_segments.unwrap_or(defaults::PLAYLIST_SEGMENTS).unsigned_abs(),
+        low_latency: output.low_latency.unwrap_or(defaults::LOW_LATENCY),
+        part_ms: milliseconds(output.part_duration.as_ref(), defaults::PART_DURATION),
+        audio,
+    }
+}
+
+fn mjpeg(output: &MjpegOutput, camera: ObjectKey) -> Mjpeg {
+    Mjpeg {
+        camera,
+        frames_per_second: output.frames_per_second.unwrap_or(defaults::MJPEG_FRAMES_PER_SECOND),
+        quality: quantizer(output.quality.unwrap_or(defaults::MJPEG_QUALITY)),
+        width: output.width,
+    }
+}
+
+/// JPEG quality, 1 to 100, on FFmpeg's scale of quantizers, 31 to 2.
+fn quantizer(quality: i32) -> i32 {
+    31 - (quality.clamp(1, 100) - 1) * 29 / 99
+}
+
+fn ingest(camera: &Camera, key: &ObjectKey) -> Result<Ingest, Refusal> {
+    let spec = &camera.spec;
+    let reconnect = spec.reconnect.clone().unwrap_or_default();
+    let buffer = spec.buffer.clone().unwrap_or_default();
+    Ok(Ingest {
+        source: source(&spec.source, key)?,
+        stall_timeout_ms: milliseconds(spec.stall_timeout.as_ref(), defaults::STALL_TIMEOUT),
+        start_timeout_ms: milliseconds(spec.start_timeout.as_ref(), defaults::START_TIMEOUT),
+        reconnect: Reconnect {
+            initial_delay_ms: milliseconds(reconnect.initial_delay.as_ref(), defaults::INITIAL_DELAY),
+            max_delay_ms: milliseconds(reconnect.max_delay.as_ref(), defaults::MAX_DELAY),
+            max_attempts: reconnect.max_attempts,
+        },
+        ring_ms: milliseconds(buffer.duration.as_ref(), defaults::BUFFER_DURATION),
+        ring_bytes: bytes(buffer.max_size.as_ref(), defaults::BUFFER_MAX_SIZE),
+    })
+}
+
+fn source(source: &camera::CameraSource, key: &ObjectKey) -> Result<Source, Refusal> {
+    let location = |url: &Option<String>, reference: &Option<SecretKeyReference>| match (url, reference) {
+        (Some(url), _) => Ok(Location::Url(url.clone())),
+        (None, Some(reference)) => Ok(Location::Secret(secret_key(reference, key))),
+        (None, None) => Err(unspecified("the source must hold exactly one of url and urlSecretRef")),
+    };
+    let credentials = |reference: &Option<SecretReference>| {
+        let part = |reference: &SecretReference, part: &str| SecretKey {
+            namespace: key.namespace.clone(),
+            name: reference.name.clone(),
+            key: part.to_owned(),
+        };
+        reference.as_ref().map(|reference| Credentials {
+            username: part(reference, USERNAME_KEY),
+            password: part(reference, PASSWORD_KEY),
+        })
+    };
+    if let Some(rtsp) = &source.rtsp {
+        return Ok(Source::Rtsp {
+            location: location(&rtsp.url, &rtsp.url_secret_ref)?,
+            transport: match rtsp.transport {
+                Some(camera::RtspTransport::Udp) => RtspTransport::Udp,
+                Some(camera::RtspTransport::Tcp) | None => RtspTransport::Tcp,
+            },
+            credentials: credentials(&rtsp.credentials_secret_ref),
+        });
+    }
+    if let Some(http) = &source.http {
+        return Ok(Source::Http {
+            location: location(&http.url, &http.url_secret_ref)?,
+            credentials: credentials(&http.credentials_secret_ref),
+        });
+    }
+    if let Some(hls) = &source.hls {
+        return Ok(Source::Hls {
+            location: location(&hls.url, &hls.url_secret_ref)?,
+            credentials: credentials(&hls.credentials_secret_ref),
+        });
+    }
+    if let Some(rtmp) = &source.rtmp {
+        return Ok(Source::Rtmp { location: location(&rtmp.url, &rtmp.url_secret_ref)? });
+    }
+    if let Some(srt) = &source.srt {
+        return Ok(Source::Srt {
+            location: location(&srt.url, &srt.url_secret_ref)?,
+            passphrase: srt.passphrase_secret_ref.as_ref().map(|reference| secret_key(reference, key)),
+            stream_id: srt.stream_id.clone(),
+            latency_ms: milliseconds(srt.latency.as_ref(), defaults::SRT_LATENCY),
+        });
+    }
+    if let Some(device) = &source.v4l2 {
+        // As FFmpeg names them.
+        let format = match device.input_format {
+            None | Some(V4l2Format::Mjpeg) => "mjpeg",
+            Some(V4l2Format::H264) => "h264",
+            Some(V4l2Format::H265) => "hevc",
+        };
+        return Ok(Source::V4l2 {
+            device: device.device.clone(),
+            input_format: Some(format.to_owned()),
+            width: device.width,
+            height: device.height,
+            frames_per_second: device.frames_per_second,
+        });
+    }
+    if let Some(test) = &source.test {
+        return Ok(Source::Test {
+            width: test.width.unwrap_or(defaults::TEST_WIDTH),
+            height: test.height.unwrap_or(defaults::TEST_HEIGHT),
+            frames_per_second: test.frames_per_second.unwrap_or(defaults::TEST_FRAMES_PER_SECOND),
+            key_frame_interval_ms: milliseconds(test.key_frame_interval.as_ref(), defaults::TEST_KEY_FRAME_INTERVAL),
+            audio: test.audio.unwrap_or(defaults::TEST_AUDIO),
+            text: test.text.clone().unwrap_or_else(|| key.name.clone()),
+        });
+    }
+    Err(unspecified("spec.source must hold exactly one of rtsp, http, hls, rtmp, srt, v4l2 and test"))
+}
+
+fn secret_key(reference: &SecretKeyReference, owner: &ObjectKey) -> SecretKey {
+    SecretKey { namespace: owner.namespace.clone(), name: reference.name.clone(), key: reference.key.clone() }
+}
+
+fn milliseconds(duration: Option<&Duration>, default: &str) -> u64 {
+    // The defaults are our own, and a test reads each of them.
+    duration
+        .map_or_else(|| default.parse().map_or(0, |default: Duration| default.milliseconds()), Duration::milliseconds)
+}
+
+fn bytes(quantity: Option<&Quantity>, default: &str) -> u64 {
+    quantity.map_or_else(|| default.parse().map_or(0, |default: Quantity| default.value()), Quantity::value)
+}
+
+#[cfg(test)]
+#[path = "resolve_tests.rs"]
+mod tests;
