@@ -209,6 +209,6 @@ fn typed<T: Resource + DeserializeOwned>(value: Value, object: &ObjectRef) -> Re
     }
     let mut typed: T = serde_json::from_value(value)?;
     typed.meta_mut().namespace = Some(object.key.namespace.clone());
-    typed.meta_mut().uid = Some(stable_uid(object));
+    typed.meta_mut().uid = Some(stable_uid(object.kind, &object.key));
     Ok(typed)
 }

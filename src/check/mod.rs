@@ -16,8 +16,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 pub use load::{Loaded, load, load_text};
-pub use manifests::{Manifests, key, stable_uid};
+pub use manifests::Manifests;
 pub use problem::{Note, Problem, ProblemKind};
+
+pub use crate::plan::objects::{key, stable_uid};
 
 /// Validates manifests without a cluster, as an API server would, and resolves their references.
 #[derive(Debug, clap::Args)]

@@ -6,7 +6,7 @@ use kube::{Resource, ResourceExt as _};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::unit::{ObjectKey, ObjectKind, ObjectRef};
+use super::unit::{ObjectKey, ObjectKind};
 use crate::api::{Archive, ArchiveSpec, Camera, DEFAULT_ARCHIVE, DEFAULT_NAMESPACE, Recording, Stream};
 
 /// All objects, by key.
@@ -29,8 +29,8 @@ pub fn key<T: Resource>(object: &T) -> ObjectKey {
 
 /// A uid that stays the same for the same kind, namespace and name: of the form of a UUID, version 8 (RFC 9562). For objects
 /// that no API server has given one.
-pub fn stable_uid(object: &ObjectRef) -> String {
-    let digest = Sha256::digest(format!("{}/{}/{}", object.kind.plural(), object.key.namespace, object.key.name));
+pub fn stable_uid(kind: ObjectKind, key: &ObjectKey) -> String {
+    let digest = Sha256::digest(format!("{}/{}/{}", kind.plural(), key.namespace, key.name));
     let hex: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
     format!("{}-{}-8{}-a{}-{}", &hex[..8], &hex[8..12], &hex[13..16], &hex[17..20], &hex[20..32])
 }
@@ -84,7 +84,7 @@ impl Objects {
             }
             let mut archive = Archive::new(DEFAULT_ARCHIVE, ArchiveSpec::default());
             archive.metadata.namespace = Some(wanted.namespace.clone());
-            archive.metadata.uid = Some(stable_uid(&ObjectRef { kind: ObjectKind::Archive, key: wanted.clone() }));
+            archive.metadata.uid = Some(stable_uid(ObjectKind::Archive, &wanted));
             archive.metadata.generation = Some(1);
             archives.insert(wanted, archive);
         }
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn uids_are_stable_and_differ() {
-        let uid = |kind, name: &str| stable_uid(&ObjectRef { kind, key: ObjectKey::new("default", name) });
+        let uid = |kind, name: &str| stable_uid(kind, &ObjectKey::new("default", name));
         assert_eq!(uid(ObjectKind::Camera, "a"), uid(ObjectKind::Camera, "a"));
         assert_ne!(uid(ObjectKind::Camera, "a"), uid(ObjectKind::Stream, "a"));
         assert_ne!(uid(ObjectKind::Camera, "a"), uid(ObjectKind::Camera, "b"));

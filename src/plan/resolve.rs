@@ -113,11 +113,10 @@ pub fn ingest_unit(camera: &Camera) -> Result<Unit, String> {
 }
 
 fn unit<T: Resource>(kind: ObjectKind, object: &T, key: &ObjectKey, work: Work) -> Unit {
-    let reference = ObjectRef { kind, key: key.clone() };
     Unit {
-        uid: object.uid().unwrap_or_else(|| stable_uid(&reference)),
+        uid: object.uid().unwrap_or_else(|| stable_uid(kind, key)),
         generation: object.meta().generation.unwrap_or(1),
-        object: reference,
+        object: ObjectRef { kind, key: key.clone() },
         work,
     }
 }
@@ -211,9 +210,8 @@ fn unspecified(message: &str) -> Refusal {
 fn archive_plan(archive: &Archive, environment: &Environment) -> ArchivePlan {
     let key = super::objects::key(archive);
     let retention = archive.spec.retention.clone().unwrap_or_default();
-    let reference = ObjectRef { kind: ObjectKind::Archive, key: key.clone() };
     ArchivePlan {
-        uid: archive.uid().unwrap_or_else(|| stable_uid(&reference)),
+        uid: archive.uid().unwrap_or_else(|| stable_uid(ObjectKind::Archive, &key)),
         generation: archive.metadata.generation.unwrap_or(1),
         root: format!("{}/archives/{}/{}", environment.data.trim_end_matches('/'), key.namespace, key.name),
         key,
