@@ -132,7 +132,7 @@ fn parts(operator: &Operator) -> Latency {
         let at = now();
         playlist = hls::parse("http://localhost/", &text);
         if playlist.media_sequence + playlist.segments.len() as u64 > sequence
-            && !parts_of(&text, sequence, &playlist).get(part).is_some_and(|uri| !uri.is_empty())
+            && parts_of(&text, sequence, &playlist).get(part).is_none_or(String::is_empty)
         {
             (sequence, part) = (sequence + 1, 0);
             continue;

@@ -5,7 +5,11 @@
 //! cargo bench --bench run -- [--quick] [--cameras 20] [--seconds 60] [--output <file>]
 //! ```
 
-#![allow(clippy::unwrap_used, reason = "a benchmark ends at the first thing that is not as it should be")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::format_collect,
+    reason = "a benchmark ends at the first thing that is not as it should be"
+)]
 
 #[path = "../../tests/support/mod.rs"]
 mod support;

@@ -183,10 +183,13 @@ impl Subject for BareFfmpeg {
 
     fn recorded(&self, camera: usize) -> Vec<PathBuf> {
         let mut files = files_beneath(&self.of(camera));
-        files.retain(|path| {
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            name.ends_with(".mp4") && name.starts_with(|first: char| first.is_ascii_digit())
-        });
+        let is_media = |path: &Path| path.extension().is_some_and(|extension| extension == "mp4");
+        let is_record = |path: &Path| {
+            path.file_name()
+                .and_then(|name| name.to_str())
+                .is_some_and(|name| name.starts_with(|first: char| first.is_ascii_digit()))
+        };
+        files.retain(|path| is_media(path) && is_record(path));
         files
     }
 

@@ -1,7 +1,11 @@
 //! End-to-end tests: the real program as a process, real RTSP cameras (`support/camera.py`), FFmpeg as the judge. One module
 //! for each topic. Every test has its own camera, program, folder and ports, so that they run side by side.
 
-#![allow(clippy::unwrap_used, reason = "a test ends at the first thing that is not as it should be")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::format_collect,
+    reason = "a test ends at the first thing that is not as it should be"
+)]
 
 #[path = "../support/mod.rs"]
 mod support;

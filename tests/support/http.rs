@@ -19,7 +19,7 @@ pub fn client() -> &'static reqwest::Client {
     static CLIENT: OnceLock<reqwest::Client> = OnceLock::new();
     CLIENT.get_or_init(|| {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(60)).build().unwrap()
+        reqwest::Client::builder().no_proxy().timeout(Duration::from_mins(1)).build().unwrap()
     })
 }
 

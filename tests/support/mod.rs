@@ -20,7 +20,7 @@ pub mod program;
 use std::time::{Duration, Instant};
 
 /// How long a condition may take before it counts as never: far longer than it takes on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Awaits a condition: asks again and again until there is an answer. `None` = not in [`PATIENCE`].
 pub fn poll<T>(patience: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
