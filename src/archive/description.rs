@@ -28,6 +28,9 @@ pub struct Description {
     pub kind: RecordingKind,
     /// When the folder was made.
     pub created: UtcMicros,
+    /// Retention has deleted files that end no later than this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted_until: Option<UtcMicros>,
     /// The clip, if one was begun.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clip: Option<ClipState>,
@@ -142,6 +145,7 @@ impl Description {
                 camera: claim.camera.clone(),
                 kind: claim.kind,
                 created: now,
+                deleted_until: None,
                 clip: None,
             }),
             Some(existing) if existing.owner != claim.owner && !claim.adopt => {

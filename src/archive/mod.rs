@@ -21,6 +21,7 @@ pub mod lock;
 pub mod playlist;
 pub mod recording;
 pub mod retention;
+pub mod retention_run;
 pub mod schedule;
 pub mod span;
 
@@ -121,6 +122,8 @@ pub struct Archive {
 struct Inner {
     root: Folder,
     recordings: Mutex<BTreeMap<RecordingPath, Arc<RecordingIndex>>>,
+    /// Held by a retention run: one at a time.
+    retention: Mutex<()>,
     _lock: Lock,
 }
 
@@ -132,7 +135,9 @@ impl Archive {
     pub fn open(root: &Path, holder: &Holder) -> Result<Self, ArchiveError> {
         let root = Folder::open_root(root)?;
         let lock = Lock::take(&root, holder)?;
-        Ok(Self { inner: Arc::new(Inner { root, recordings: Mutex::default(), _lock: lock }) })
+        Ok(Self {
+            inner: Arc::new(Inner { root, recordings: Mutex::default(), retention: Mutex::default(), _lock: lock }),
+        })
     }
 
     /// Where it is, for messages.

@@ -17,6 +17,8 @@ use super::layout::{PLAYLIST, clip_file, parse_clip_file, parse_date};
 use super::playlist;
 use crate::media::frame::UtcMicros;
 
+mod removal;
+
 /// How many hours of one recording are kept in memory.
 const LOADED_HOURS: usize = 50;
 /// No honest playlist is larger.
