@@ -9,6 +9,7 @@ if [ "${1:-}" = --check ]; then
     trap 'rm -rf "$target"' EXIT
 fi
 cargo run --quiet --locked -- crds --dir "$target/crds"
+cargo run --quiet --locked -- openapi --file "$target/docs/openapi.json"
 if [ "$target" != . ]; then
-    diff -ru crds "$target/crds" || { echo "stale: run make generate and commit the result" >&2; exit 1; }
+    { diff -ru crds "$target/crds" && diff -u docs/openapi.json "$target/docs/openapi.json"; } || { echo "stale: run make generate and commit the result" >&2; exit 1; }
 fi

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{api, check, local};
+use crate::{api, check, gateway, local};
 
 mod logging;
 
@@ -25,6 +25,7 @@ enum Command {
     Run(local::Arguments),
     Check(check::Arguments),
     Crds(api::crds::Arguments),
+    Openapi(gateway::openapi::Arguments),
 }
 
 /// Runs the program and returns its exit code.
@@ -37,6 +38,7 @@ pub fn main() -> ExitCode {
         Command::Run(arguments) => local::run(arguments),
         Command::Check(arguments) => Ok(check::run(&arguments)),
         Command::Crds(arguments) => api::crds::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Command::Openapi(arguments) => gateway::openapi::run(&arguments).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
         eprintln!("camera-operator: {error:#}");

@@ -60,8 +60,8 @@ impl Visit for Fields {
             "object" => write!(self.object, "{value:?}"),
             "state" => write!(self.state, "{value:?}"),
             "message" => write!(self.message, "{value:?}"),
-            // The message says it in words.
-            "reason" => Ok(()),
+            // The message says them in words.
+            "reason" | "url" => Ok(()),
             name => write!(self.others, "  {name}={value:?}"),
         };
     }

@@ -21,6 +21,8 @@ pub mod openapi;
 mod openapi_media;
 pub mod page;
 pub mod problem;
+#[cfg(test)]
+mod tests;
 pub mod world;
 
 use self::guard::HostPolicy;

@@ -1,16 +1,21 @@
 //! The description of the HTTP interface (OpenAPI 3.1), made from the code, and the page that shows it. Media routes are
 //! handed to the gateway ready made, so they are described in [`super::openapi_media`].
 
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use serde_json::Value;
+use serde_json::{Value, json};
 use utoipa::{OpenApi, ToSchema};
 
 use super::openapi_media::MediaDocument;
 use super::problem::Problem;
 use super::{Gateway, described};
+use crate::api::crds;
 
 /// An object as Kubernetes shapes it; the schemas `Camera`, `Stream`, `Archive` and `Recording` say what `spec` and
 /// `status` hold.
@@ -64,7 +69,49 @@ pub fn document() -> Value {
     document.merge(described);
     document.merge(MediaDocument::openapi());
     // The types are plain; an empty description would fail the test that compares it with the file.
-    serde_json::to_value(document).unwrap_or_default()
+    let mut document = serde_json::to_value(document).unwrap_or_default();
+    add_kinds(&mut document["components"]["schemas"]);
+    document
+}
+
+/// Adds the schemas of our kinds, which are those of the custom resource definitions.
+fn add_kinds(schemas: &mut Value) {
+    let mut any = Vec::new();
+    for definition in crds::all() {
+        let kind = &definition.spec.names.kind;
+        schemas[kind.as_str()] = crds::schema(&definition);
+        any.push(json!({"$ref": format!("#/components/schemas/{kind}")}));
+    }
+    schemas["Resource"]["anyOf"] = any.into();
+}
+
+/// Prints the description of the HTTP interface (OpenAPI 3.1), as `/openapi.json` has it.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// Writes it into this file instead of printing it.
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+}
+
+/// Runs `camera-operator openapi`.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let text = text();
+    let Some(file) = &arguments.file else {
+        std::io::stdout().write_all(text.as_bytes())?;
+        return Ok(());
+    };
+    if let Some(folder) = file.parent() {
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    }
+    std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
+}
+
+/// The description as it stands in `docs/openapi.json`.
+fn text() -> String {
+    format!("{:#}\n", document())
 }
 
 async fn openapi() -> Json<Value> {
@@ -86,4 +133,41 @@ pub(super) fn routes() -> Router<Gateway> {
         .route("/docs", get(async || embedded("text/html; charset=utf-8", include_str!("docs/index.html"))))
         .route("/docs/docs.js", get(async || embedded("text/javascript; charset=utf-8", include_str!("docs/docs.js"))))
         .route("/docs/docs.css", get(async || embedded("text/css; charset=utf-8", include_str!("docs/docs.css"))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_checked_in_description_is_what_the_code_says() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/openapi.json");
+        let checked_in = std::fs::read_to_string(file).unwrap_or_default();
+        assert!(checked_in == text(), "docs/openapi.json is stale: run `make generate` and commit the result");
+    }
+
+    /// Every `$ref` leads somewhere, and every parameter of a path is described.
+    #[test]
+    fn the_description_is_whole() {
+        let document = document();
+        let mut pending = vec![&document];
+        while let Some(value) = pending.pop() {
+            if let Some(reference) = value.get("$ref").and_then(Value::as_str) {
+                assert!(document.pointer(reference.trim_start_matches('#')).is_some(), "{reference}");
+            }
+            pending.extend(value.as_object().into_iter().flat_map(|fields| fields.values()));
+            pending.extend(value.as_array().into_iter().flatten());
+        }
+        for (path, item) in document["paths"].as_object().unwrap() {
+            for (method, operation) in item.as_object().unwrap() {
+                let described: Vec<_> = operation["parameters"].as_array().into_iter().flatten().collect();
+                for name in path.split(['{', '}']).skip(1).step_by(2) {
+                    let found = described.iter().any(|one| one["name"] == name && one["in"] == "path");
+                    assert!(found, "{method} {path}: {name}");
+                }
+                assert!(operation["summary"].as_str().is_some_and(|summary| !summary.is_empty()), "{method} {path}");
+                assert_eq!(operation["tags"].as_array().map(Vec::len), Some(1), "{method} {path}");
+            }
+        }
+    }
 }
