@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub mod coverage;
+pub mod cut;
 pub mod description;
 pub mod export;
 pub mod export_timeline;
@@ -24,6 +25,8 @@ pub mod retention;
 pub mod retention_run;
 pub mod schedule;
 pub mod span;
+#[cfg(test)]
+mod samples;
 
 use description::{Claim, Description};
 use folder::{Folder, Kind};
