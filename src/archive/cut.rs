@@ -64,6 +64,12 @@ pub struct Sample {
     pub duration: u32,
 }
 
+impl std::borrow::Borrow<Frame> for Sample {
+    fn borrow(&self) -> &Frame {
+        &self.frame
+    }
+}
+
 /// Frames that are written together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch {
@@ -102,6 +108,16 @@ pub struct VideoSpan {
     pub to: i64,
 }
 
+/// Where a picture ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VideoEnd {
+    /// Media time, microseconds.
+    pub to: i64,
+    /// UTC.
+    pub end_utc: UtcMicros,
+}
+
 /// What to do with the disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
@@ -115,6 +131,8 @@ pub enum Step {
         start: UtcMicros,
         /// Whether its first frame needs the file before it.
         dependent: bool,
+        /// Whether it goes on exactly where the file ends that [`Cutter::resume_after`] told of.
+        resumes: bool,
     },
     /// Write frames into the open file.
     Write(Batch),
@@ -122,6 +140,8 @@ pub enum Step {
     Close {
         /// Why nothing follows it directly; `None` when the next file goes on where it ends.
         gap: Option<String>,
+        /// Where its last picture really ends, when the next one has told.
+        until: Option<VideoEnd>,
     },
     /// The gap after the file that was closed last has this reason.
     Gap {
@@ -195,13 +215,13 @@ impl Cutter {
     }
 
     /// The next step, if there is one.
-    pub fn step(&self) -> Option<&Step> {
-        self.steps.front()
+    pub fn next_step(&mut self) -> Option<Step> {
+        self.steps.pop_front()
     }
 
-    /// The next step has been done.
-    pub fn done(&mut self) -> Option<Step> {
-        self.steps.pop_front()
+    /// A step that could not be taken stays the next one.
+    pub fn put_back(&mut self, step: Step) {
+        self.steps.push_front(step);
     }
 
     /// Whether any frame waits, in steps or for the next frame.
@@ -230,11 +250,12 @@ impl Cutter {
     }
 
     /// Time has passed: whatever waits is to be written, but for the newest picture, whose duration the next one tells. When
-    /// that picture is all that waits, it is written too.
+    /// no other picture waits, it is written too.
     pub fn tick(&mut self) {
-        let newest = self.pending.iter().rposition(|sample| sample.frame.track == TrackKind::Video);
+        let is_picture = |sample: &Sample| sample.frame.track == TrackKind::Video;
+        let newest = self.pending.iter().rposition(is_picture);
         match newest {
-            Some(place) if self.pending.len() > 1 => {
+            Some(place) if self.pending[..place].iter().any(is_picture) => {
                 let held = self.pending.remove(place);
                 self.write(Some(held.frame.sequence));
                 self.pending.push(held);
@@ -256,12 +277,11 @@ impl Cutter {
             Arc::new(Configuration { audio: None, ..(*configuration).clone() })
         };
         let same_run = self.run.as_ref().is_some_and(|run| run.id == id);
-        let same_parameters = self
-            .run
-            .as_ref()
-            .is_some_and(|run| run.configuration.video == configuration.video && run.configuration.audio == configuration.audio);
+        let same_parameters = self.run.as_ref().is_some_and(|run| {
+            run.configuration.video == configuration.video && run.configuration.audio == configuration.audio
+        });
         if self.file.is_some() && !(same_run && same_parameters) {
-            self.close(Some(CONFIGURATION_CHANGED.to_owned()));
+            self.close(Some(CONFIGURATION_CHANGED.to_owned()), None);
             self.reconfigured = true;
         }
         match &mut self.run {
@@ -329,12 +349,12 @@ impl Cutter {
         run.decodable |= key || continues;
         let decodable = run.decodable;
         if hole {
-            self.close(Some(STALLED.to_owned()));
+            self.close(Some(STALLED.to_owned()), None);
         } else if let Some(file) = &self.file {
             let due = file.boundary.is_some_and(|boundary| frame.utc >= boundary);
             let overdue = file.forced.is_some_and(|forced| now >= forced);
             if (due && key) || overdue {
-                self.close(None);
+                self.close(None, Some(VideoEnd { to: now, end_utc: frame.utc }));
             } else if key || self.waits_longer_than(LONGEST_FRAGMENT, &frame) {
                 self.write(None);
             }
@@ -343,7 +363,7 @@ impl Cutter {
             if !decodable {
                 return;
             }
-            self.open(&frame, now, !key);
+            self.open(&frame, now, !key, continues);
         }
         let duration = frame.duration;
         self.pending.push(Sample { frame, duration });
@@ -353,7 +373,7 @@ impl Cutter {
         self.pending.first().is_some_and(|first| frame.utc.0 - first.frame.utc.0 >= micros)
     }
 
-    fn open(&mut self, frame: &Frame, now: i64, dependent: bool) {
+    fn open(&mut self, frame: &Frame, now: i64, dependent: bool, resumes: bool) {
         let Some(run) = &self.run else { return };
         self.reconfigured = false;
         self.file = Some(OpenFile {
@@ -365,13 +385,16 @@ impl Cutter {
             configuration: run.configuration.clone(),
             start: frame.utc,
             dependent,
+            resumes,
         });
     }
 
     /// Makes a step of all that waits; `held` is the sequence of a frame that is not among it.
     fn write(&mut self, held: Option<u64>) {
         let samples = std::mem::take(&mut self.pending);
-        let (Some(first), Some(run)) = (samples.iter().map(|sample| sample.frame.sequence).min(), &self.run) else { return };
+        let (Some(first), Some(run)) = (samples.iter().map(|sample| sample.frame.sequence).min(), &self.run) else {
+            return;
+        };
         let last = samples.iter().map(|sample| sample.frame.sequence).max().unwrap_or(first);
         let timescale = i64::from(run.configuration.video.timescale.max(1));
         let mut pictures = samples.iter().filter(|sample| sample.frame.track == TrackKind::Video);
@@ -395,16 +418,16 @@ impl Cutter {
         self.steps.push_back(Step::Write(Batch { samples, facts }));
     }
 
-    fn close(&mut self, gap: Option<String>) {
+    fn close(&mut self, gap: Option<String>, until: Option<VideoEnd>) {
         if self.file.take().is_some() {
             self.write(None);
-            self.steps.push_back(Step::Close { gap });
+            self.steps.push_back(Step::Close { gap, until });
         }
     }
 
     fn end_file(&mut self, reason: &str) {
         if self.file.is_some() {
-            self.close(Some(reason.to_owned()));
+            self.close(Some(reason.to_owned()), None);
         } else if std::mem::take(&mut self.reconfigured) {
             self.steps.push_back(Step::Gap { reason: reason.to_owned() });
         }
@@ -442,11 +465,11 @@ mod tests {
     /// Steps in short: `O` open, `D` open dependent, a number for frames written, `C:reason`, `G:reason`.
     fn short(cutter: &mut Cutter) -> String {
         let mut words = Vec::new();
-        while let Some(step) = cutter.done() {
+        while let Some(step) = cutter.next_step() {
             words.push(match step {
                 Step::Open { dependent, .. } => if dependent { "D" } else { "O" }.to_owned(),
                 Step::Write(batch) => batch.samples.len().to_string(),
-                Step::Close { gap } => format!("C:{}", gap.unwrap_or_default()),
+                Step::Close { gap, .. } => format!("C:{}", gap.unwrap_or_default()),
                 Step::Gap { reason } => format!("G:{reason}"),
             });
         }
@@ -520,7 +543,7 @@ mod tests {
         cutter.finish("Stopped");
         let mut durations = Vec::new();
         let mut through = Vec::new();
-        while let Some(step) = cutter.done() {
+        while let Some(step) = cutter.next_step() {
             if let Step::Write(batch) = step {
                 durations.extend(batch.samples.iter().map(|sample| sample.duration));
                 through.push(batch.facts.through);
@@ -597,7 +620,9 @@ mod tests {
         start(&mut cutter, 1);
         cutter.push(Input::Frame(picture(1, 1, 0, true)));
         cutter.push(Input::Frame(sound(1, 2, 20)));
-        assert!(matches!(cutter.step(), Some(Step::Open { configuration, .. }) if configuration.audio.is_none()));
+        let step = cutter.next_step().expect("a step");
+        assert!(matches!(&step, Step::Open { configuration, .. } if configuration.audio.is_none()));
+        cutter.put_back(step);
         cutter.finish("Stopped");
         assert_eq!(short(&mut cutter), "O 1 C:Stopped");
     }

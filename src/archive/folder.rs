@@ -146,6 +146,16 @@ impl Folder {
         Ok(Some(content))
     }
 
+    /// Size of a file in bytes; `None` where there is none.
+    pub fn size(&self, name: &str) -> Result<Option<u64>, ArchiveError> {
+        self.check(name)?;
+        match fstatat(self.descriptor.as_fd(), name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(u64::try_from(stat.st_size).unwrap_or(0))),
+            Err(Errno::ENOENT) => Ok(None),
+            Err(error) => Err(self.problem("look at", name, error)),
+        }
+    }
+
     /// Puts `content` in place of a file as a whole: a temporary file, synced, then renamed. After a crash there is the old
     /// file or the new one. The folder itself is not synced: call [`Folder::sync`] where that matters.
     pub fn replace(&self, name: &str, content: &[u8]) -> Result<(), ArchiveError> {

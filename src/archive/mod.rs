@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub mod coverage;
 pub mod cut;
 pub mod description;
+pub mod entry;
 pub mod export;
 pub mod export_timeline;
 pub mod folder;
@@ -19,21 +20,30 @@ pub mod fragments;
 pub mod index;
 pub mod layout;
 pub mod lock;
+pub mod mark;
+pub mod media_file;
 pub mod playlist;
 pub mod recording;
+pub mod recovery;
 pub mod retention;
 pub mod retention_run;
-pub mod schedule;
-pub mod span;
 #[cfg(test)]
 mod samples;
+pub mod scan;
+pub mod schedule;
+pub mod span;
+pub mod writer;
+#[cfg(test)]
+mod writer_tests;
 
+use cut::Rules;
 use description::{Claim, Description};
 use folder::{Folder, Kind};
 use index::{FileName, RecordingPath};
 use layout::is_object_name;
 use lock::{Holder, Lock};
 pub use recording::{Lease, RecordingIndex};
+pub use writer::Writer;
 
 /// What can go wrong with an archive.
 #[derive(Debug, thiserror::Error)]
@@ -208,7 +218,16 @@ impl Archive {
         let index = self.index(path, true)?;
         let now = crate::media::frame::UtcMicros::from_timestamp(jiff::Timestamp::now());
         index.change_description(|existing| Description::claimed(existing, path, claim, now))?;
+        index.take_over()?;
         Ok(index)
+    }
+
+    /// Begins to write a recording around the clock. What a crash left behind is put right first.
+    ///
+    /// # Errors
+    /// [`ArchiveError::OwnedByAnother`] when the folder belongs to another object.
+    pub fn start_writer(&self, path: &RecordingPath, claim: &Claim, rules: Rules) -> Result<Writer, ArchiveError> {
+        Writer::new(self.claim(path, claim)?, rules)
     }
 
     /// Deletes one media file and takes it out of its hour's playlist. Returns its size in bytes.

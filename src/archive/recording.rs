@@ -12,17 +12,15 @@ use tokio::sync::watch;
 use super::ArchiveError;
 use super::description::Description;
 use super::folder::{Folder, Kind};
-use super::index::{FileEntry, FileName, Hour, RecordingPath};
-use super::layout::{PLAYLIST, clip_file, parse_clip_file, parse_date};
-use super::playlist;
+use super::index::{FileEntry, FileName, Hour, RECORDER_DOWN, RecordingPath};
+use super::layout::{PLAYLIST, WRITING, clip_file, parse_clip_file, parse_date};
+use super::{playlist, recovery};
 use crate::media::frame::UtcMicros;
 
 mod removal;
 
 /// How many hours of one recording are kept in memory.
 const LOADED_HOURS: usize = 50;
-/// No honest playlist is larger.
-const LARGEST_PLAYLIST: u64 = 64 << 20;
 /// A file begins in one hour and is forced to end within this many later ones.
 const LONGEST_FILE_HOURS: i64 = 3;
 
@@ -58,10 +56,14 @@ enum HourState {
 struct State {
     hours: BTreeMap<Hour, HourState>,
     live: Option<Arc<FileEntry>>,
+    /// The file that is being written, from before its first byte on.
+    writing: Option<FileName>,
     /// The part of a clip that is being written.
     live_clip: Option<String>,
     leases: BTreeMap<String, usize>,
     description: Option<Arc<Description>>,
+    /// The file that was closed or recovered last, by run and sequence.
+    last: Option<FileName>,
     clock: u64,
 }
 
@@ -209,10 +211,20 @@ impl RecordingIndex {
         Ok(found)
     }
 
-    /// The file with the newest frames (by run and sequence) among those of the newest hours and the one being written.
+    /// The file with the newest frames (by run and sequence): the one being written, the one that was closed last, else the
+    /// newest of the newest hours.
     pub fn newest(&self) -> Result<Option<FileEntry>, ArchiveError> {
-        if let Some(live) = self.state().live.clone() {
+        let (live, last) = {
+            let state = self.state();
+            (state.live.clone(), state.last)
+        };
+        if let Some(live) = live {
             return Ok(Some((*live).clone()));
+        }
+        if let Some(last) = last
+            && let Some(file) = self.file(last)?
+        {
+            return Ok(Some(file));
         }
         let mut newest: Option<FileEntry> = None;
         for hour in self.hours().into_iter().rev().take(2) {
@@ -304,7 +316,7 @@ impl RecordingIndex {
     /// Whether a file may be deleted now; else who has it: `being written` or `being exported`.
     pub fn in_use(&self, name: FileName) -> Option<&'static str> {
         let state = self.state();
-        if state.live.as_ref().is_some_and(|live| live.name == name) {
+        if state.writing == Some(name) {
             return Some("being written");
         }
         state.leases.contains_key(&name.to_string()).then_some("being exported")
@@ -353,6 +365,156 @@ impl RecordingIndex {
         Ok(bytes)
     }
 
+    /// Looks after what the last writer left behind: recovers the newest hours, and explains the gap after the last file.
+    pub(super) fn take_over(&self) -> Result<(), ArchiveError> {
+        let disk = self.disk();
+        if self.state().writing.is_some() {
+            return Ok(());
+        }
+        let mut hours: Vec<Hour> = self.hours().into_iter().rev().take(2).collect();
+        // Where the clock had been set back, the file that was written last is in no newest hour.
+        let marked = self.folder.read(WRITING, 256)?.and_then(|bytes| String::from_utf8(bytes).ok());
+        let marked: Option<FileName> = marked.and_then(|text| text.trim().parse().ok());
+        hours.extend(marked.map(|name| name.hour));
+        if let Some(last) = self.state().last {
+            // This program has written here before, and knows.
+            hours = vec![last.hour];
+        }
+        let mut last: Option<FileEntry> = None;
+        for hour in hours {
+            self.load(hour, &disk)?;
+            for file in self.loaded(hour).iter() {
+                if last.as_ref().is_none_or(|last| last.order() < file.order()) {
+                    last = Some(file.clone());
+                }
+            }
+        }
+        self.state().last = last.as_ref().map(|last| last.name);
+        match last {
+            Some(last) if last.gap_after.is_none() => self.change_gap(last.name, Some(RECORDER_DOWN.to_owned()), &disk),
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes a new file for frames that begin at `start`; no name is ever used twice.
+    pub(super) fn create_media(&self, start: UtcMicros) -> Result<(FileName, File), ArchiveError> {
+        let _disk = self.disk();
+        let mut name = FileName::of(start);
+        let folder = self.folder.make_child(&name.hour.date_folder())?.make_child(&name.hour.hour_folder())?;
+        loop {
+            // A file that was deleted while the index was in memory leaves its name free; a name on the disk is taken.
+            if let Some(file) = folder.create_new(&name.file())? {
+                // Only a help to recovery: may be lost with the power.
+                if let Err(error) = self.folder.replace_unsynced(WRITING, format!("{name}\n").as_bytes()) {
+                    drop(file);
+                    folder.remove(&name.file())?;
+                    return Err(error);
+                }
+                self.state().writing = Some(name);
+                return Ok((name, file));
+            }
+            name = name.next();
+        }
+    }
+
+    /// Removes a file into which not even the header got.
+    pub(super) fn discard_media(&self, name: FileName) {
+        let _disk = self.disk();
+        self.state().writing = None;
+        if let Ok(Some(folder)) = self.hour_folder(name.hour) {
+            let _ = folder.remove(&name.file());
+        }
+    }
+
+    /// The file that is being written has grown.
+    pub(super) fn set_live(&self, entry: FileEntry) {
+        self.state().live = Some(Arc::new(entry));
+        self.changed();
+    }
+
+    /// The file that was being written is closed: its hour's playlist lists it from now on. May be called again after an error.
+    pub(super) fn close_live(&self, entry: FileEntry) -> Result<(), ArchiveError> {
+        let disk = self.disk();
+        let hour = entry.name.hour;
+        let files = self.files_with(&entry, &disk)?;
+        self.write_playlist(hour, &files, true)?;
+        self.no_longer_live(entry.name, files);
+        Ok(())
+    }
+
+    /// The file that was being written cannot be written any more, nor closed in order.
+    pub(super) fn abandon_live(&self, entry: FileEntry) {
+        let disk = self.disk();
+        let hour = entry.name.hour;
+        let name = entry.name;
+        let files = self.files_with(&entry, &disk).unwrap_or_else(|_| vec![entry]);
+        if let Err(error) = self.write_playlist(hour, &files, true) {
+            // The file is not in the playlist then, so that it is recovered when the hour is read again.
+            tracing::warn!(recording = %self.path, %hour, %error, "cannot write the index of an hour");
+        }
+        self.no_longer_live(name, files);
+    }
+
+    fn files_with(&self, entry: &FileEntry, disk: &MutexGuard<'_, ()>) -> Result<Vec<FileEntry>, ArchiveError> {
+        self.load(entry.name.hour, disk)?;
+        let listed = self.loaded(entry.name.hour);
+        let others: Vec<FileEntry> = listed.iter().filter(|file| file.name != entry.name).cloned().collect();
+        Ok(with(&others, entry))
+    }
+
+    fn no_longer_live(&self, name: FileName, files: Vec<FileEntry>) {
+        let mut state = self.state();
+        let used = state.clock;
+        state.last = Some(name);
+        state.hours.insert(name.hour, HourState::Loaded { files: Arc::new(files), used });
+        state.live = None;
+        state.writing = None;
+        forget(&mut state);
+        drop(state);
+        self.changed();
+    }
+
+    /// Makes the names in an hour's folder survive a loss of power.
+    pub(super) fn sync_hour(&self, hour: Hour) -> Result<(), ArchiveError> {
+        self.hour_folder(hour)?.map_or(Ok(()), |folder| folder.sync())
+    }
+
+    /// Says why nothing follows a file, or that something does.
+    pub(super) fn set_gap(&self, name: FileName, gap: Option<String>) -> Result<(), ArchiveError> {
+        let disk = self.disk();
+        self.change_gap(name, gap, &disk)
+    }
+
+    fn change_gap(&self, name: FileName, gap: Option<String>, disk: &MutexGuard<'_, ()>) -> Result<(), ArchiveError> {
+        self.load(name.hour, disk)?;
+        let mut files = self.loaded(name.hour).as_ref().clone();
+        let Some(file) = files.iter_mut().find(|file| file.name == name) else { return Ok(()) };
+        if file.gap_after == gap {
+            return Ok(());
+        }
+        file.gap_after = gap;
+        self.put(name.hour, files, disk)?;
+        self.changed();
+        Ok(())
+    }
+
+    /// The hour's playlist, as it would be written if no file were added; for an hour that has ended.
+    pub(super) fn end_hour(&self, hour: Hour) -> Result<(), ArchiveError> {
+        let disk = self.disk();
+        self.load(hour, &disk)?;
+        let files = self.loaded(hour);
+        if files.is_empty() { Ok(()) } else { self.write_playlist(hour, &files, false) }
+    }
+
+    pub(super) fn set_live_clip(&self, part: Option<u32>) {
+        self.state().live_clip = part.map(clip_file);
+        self.changed();
+    }
+
+    pub(super) fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
     fn hour_folder(&self, hour: Hour) -> Result<Option<Folder>, ArchiveError> {
         match self.folder.child(&hour.date_folder())? {
             Some(day) => day.child(&hour.hour_folder()),
@@ -376,8 +538,12 @@ impl RecordingIndex {
             self.state().hours.remove(&hour);
             return Ok(());
         };
-        let text = folder.read(PLAYLIST, LARGEST_PLAYLIST)?.and_then(|bytes| String::from_utf8(bytes).ok());
-        let files = text.and_then(|text| playlist::parse(hour, &text).ok()).unwrap_or_default();
+        let live = self.state().writing;
+        let (files, changed) = recovery::load_hour(&folder, hour, live)?;
+        if changed && let Err(error) = self.write_playlist(hour, &files, live.is_some_and(|live| live.hour == hour)) {
+            // What is known is known; on a full volume the playlist is written when there is room.
+            tracing::warn!(recording = %self.path, %hour, %error, "cannot write the index of an hour");
+        }
         let mut state = self.state();
         let used = state.clock;
         state.hours.insert(hour, HourState::Loaded { files: Arc::new(files), used });
@@ -387,7 +553,7 @@ impl RecordingIndex {
 
     /// Puts the files of an hour in place, in memory and on the disk.
     fn put(&self, hour: Hour, files: Vec<FileEntry>, _disk: &MutexGuard<'_, ()>) -> Result<(), ArchiveError> {
-        let live_here = self.state().live.as_ref().is_some_and(|live| live.name.hour == hour);
+        let live_here = self.state().writing.is_some_and(|live| live.hour == hour);
         let written = self.write_playlist(hour, &files, live_here);
         let mut state = self.state();
         if files.is_empty() && !live_here {

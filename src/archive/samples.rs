@@ -79,7 +79,10 @@ pub fn picture_at(run: u64, sequence: i64, decode_millis: i64, utc: UtcMicros, k
         kind: if key { FrameKind::Key } else { FrameKind::Delta },
         generation: 0,
         utc,
-        payload: Bytes::from(format!("picture {run}/{sequence} {}", "x".repeat((sequence % 7).unsigned_abs() as usize))),
+        payload: Bytes::from(format!(
+            "picture {run}/{sequence} {}",
+            "x".repeat((sequence % 7).unsigned_abs() as usize)
+        )),
     })
 }
 
@@ -97,4 +100,11 @@ pub fn sound(run: u64, sequence: i64, millis: i64) -> Arc<Frame> {
         utc: UtcMicros(millis * 1000),
         payload: Bytes::from(vec![sequence.unsigned_abs() as u8; 1920]),
     })
+}
+
+/// A folder in memory where there is one: these tests sync a lot.
+pub fn temporary_folder() -> tempfile::TempDir {
+    let memory = std::path::Path::new("/dev/shm");
+    let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+    folder.or_else(|_| tempfile::tempdir()).expect("folder")
 }
