@@ -6,4 +6,5 @@ pub mod defaults;
 pub mod objects;
 pub mod report;
 pub mod resolve;
+pub mod status;
 pub mod unit;

@@ -126,6 +126,8 @@ pub enum Reason {
     Suspended,
     /// The recorder was not running (crash, power loss, upgrade).
     RecorderDown,
+    /// Planned, and not yet taken up by the agent.
+    Pending,
     /// The object's spec cannot be planned; only one that came around the schema can be like that.
     InvalidSpec,
     /// A programming error in this program; the unit is started again.
@@ -133,6 +135,12 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// As conditions, gaps and logs write it.
+    pub fn name(self) -> String {
+        // The variants are named as users see them.
+        format!("{self:?}")
+    }
+
     /// The numeric code that users of the replaced systems know: 101 camera unreachable, 102 FFmpeg failed, 103 refused
     /// credentials, 104 reconnect limit.
     pub const fn code(self) -> Option<u16> {
