@@ -1,12 +1,217 @@
 //! The ingest unit: keeps the one connection to a camera, turns what comes into frames and publishes them in the camera's
 //! hub; notices when nothing comes and connects again. Must not know who reads the hub.
+//!
+//! | module | what it is for |
+//! | --- | --- |
+//! | [`arguments`] | pure: source and what was learnt → FFmpeg's arguments; where credentials go |
+//! | [`process`] | one FFmpeg process and its pipes |
+//! | [`redact`] | pure: takes secrets out of messages |
+//! | [`assembly`] | no IO: samples of both tracks → runs of frames |
+//! | [`ffmpeg`] | one life of an FFmpeg, from start to end |
+//! | [`classify`] | pure: messages → reason, and what to do otherwise |
+//! | [`reconnect`] | pure: when it is stalled, when it is tried again |
 
-use crate::agent::unit::UnitContext;
-use crate::plan::unit::Ingest;
+pub mod arguments;
+pub mod assembly;
+pub mod classify;
+pub mod ffmpeg;
+pub mod process;
+pub mod reconnect;
+pub mod redact;
 
-/// Runs the unit until `context.cancel` is cancelled or its attempts are used up. The hub is in `context.registry.hubs` under
-/// the camera's key from the beginning and is closed and taken out at the end.
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use tokio::time::sleep;
+
+use self::arguments::{Profile, Resolved, Timeouts};
+use self::ffmpeg::{Ended, Life};
+use self::reconnect::{Attempts, Next, Outcome, first_delay};
+use crate::agent::hub::{Hub, Limits};
+use crate::agent::unit::{Secrets, UnitContext};
+use crate::media::clock::next_run;
+use crate::media::frame::{RunId, UtcMicros};
+use crate::plan::report::{Reason, UnitState};
+use crate::plan::unit::{Credentials, Ingest, Location, SecretKey, Source};
+
+/// What was learnt about a source is believed for so long: a camera may get a microphone.
+const PROFILE_FOR: Duration = Duration::from_secs(3600);
+/// How often secrets are looked at while they are what is missing.
+const SECRETS_EVERY: Duration = Duration::from_secs(1);
+/// Profiles that follow one another without a wait. More than there are steps in any of them is a loop.
+const MOST_AT_ONCE: u32 = 8;
+
+/// Newest name of a run in this process: names are strictly increasing, whatever the clock does.
+static NEWEST_RUN: AtomicU64 = AtomicU64::new(0);
+
+fn name_run() -> RunId {
+    let now = UtcMicros::from_timestamp(Timestamp::now());
+    let name = |previous: u64| next_run(Some(RunId(previous)), now).0;
+    let previous = NEWEST_RUN.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |previous| Some(name(previous)));
+    RunId(name(previous.unwrap_or_else(|previous| previous)))
+}
+
+/// Runs the unit until `context.cancel` is cancelled. The hub is in `context.registry.hubs` under the camera's key from the
+/// beginning and is closed and taken out at the end. When its attempts are used up the unit is [`UnitState::Failed`] and
+/// waits to be stopped.
 pub async fn run(context: UnitContext, ingest: Ingest) {
-    let _ = ingest;
-    context.cancel.cancelled().await;
+    let hub = Arc::new(Hub::new(Limits {
+        duration_micros: i64::try_from(ingest.ring_ms.saturating_mul(1000)).unwrap_or(i64::MAX),
+        bytes: usize::try_from(ingest.ring_bytes).unwrap_or(usize::MAX),
+    }));
+    context.registry.hubs.insert(context.object.key.clone(), hub.clone());
+    Unit { context: &context, hub: &hub, ingest: &ingest }.run().await;
+    hub.close();
+    context.registry.hubs.remove(&context.object.key, &hub);
+}
+
+struct Unit<'a> {
+    context: &'a UnitContext,
+    hub: &'a Hub,
+    ingest: &'a Ingest,
+}
+
+impl Unit<'_> {
+    async fn run(&self) {
+        self.context.set_state(UnitState::Starting, Reason::Connecting, "connecting");
+        if self.pause(first_delay(self.context.registry.hubs.all().len(), rand::random())).await {
+            return;
+        }
+        let mut attempts = Attempts::default();
+        let mut learnt = (Profile::default(), Instant::now());
+        let mut at_once = 0;
+        loop {
+            if learnt.1.elapsed() > PROFILE_FOR {
+                learnt = (Profile::default(), Instant::now());
+            }
+            let secrets = read_secrets(&self.ingest.source, self.context.secrets.as_ref());
+            let ended = match &secrets {
+                Ok(resolved) => self.attempt(resolved, learnt.0).await,
+                Err(missing) => Ended {
+                    reason: Reason::SecretMissing,
+                    message: format!("Secret {} has no key {}; create it", missing.name, missing.key),
+                    profile: learnt.0,
+                    at_once: false,
+                    pictures_for: None,
+                },
+            };
+            if self.context.cancel.is_cancelled() {
+                return;
+            }
+            if ended.profile != learnt.0 {
+                learnt = (ended.profile, Instant::now());
+            }
+            at_once = if ended.pictures_for.is_some() { 0 } else { at_once };
+            if ended.at_once && at_once < MOST_AT_ONCE {
+                at_once += 1;
+                self.context.logs.push("info", format!("{}; trying again", ended.message));
+                continue;
+            }
+            at_once = 0;
+            let outcome = Outcome { reason: ended.reason, pictures_for: ended.pictures_for };
+            match attempts.after(outcome, &self.ingest.reconnect, rand::random()) {
+                Next::GiveUp => {
+                    let message = format!("given up after {} attempts in a row: {}", self.most_attempts(), ended.message);
+                    self.context.set_state(UnitState::Failed, Reason::ReconnectLimitReached, message);
+                    self.context.cancel.cancelled().await;
+                    return;
+                }
+                Next::Wait(delay) => {
+                    let message = format!("{}; next attempt in {:.1} s", ended.message, delay.as_secs_f64());
+                    self.context.set_state(UnitState::Reconnecting, ended.reason, message);
+                    let until_changed = matches!(ended.reason, Reason::CredentialRefused | Reason::SecretMissing);
+                    if self.wait(delay, until_changed.then_some(secrets.as_ref().ok())).await {
+                        return;
+                    }
+                }
+            }
+            self.context.update(|report| report.reconnects += 1);
+        }
+    }
+
+    fn most_attempts(&self) -> i32 {
+        self.ingest.reconnect.max_attempts.unwrap_or_default()
+    }
+
+    async fn attempt(&self, resolved: &Resolved, profile: Profile) -> Ended {
+        let timeouts = Timeouts { silence_micros: silence(self.ingest) };
+        let invocation = match arguments::build(&self.ingest.source, resolved, &profile, timeouts) {
+            Ok(invocation) => invocation,
+            Err(error) => {
+                let (reason, message) = (error.reason(), error.to_string());
+                return Ended { reason, message, profile, at_once: false, pictures_for: None };
+            }
+        };
+        let life = Life {
+            context: self.context,
+            hub: self.hub,
+            ingest: self.ingest,
+            invocation: &invocation,
+            profile,
+            next_run: &mut name_run,
+        };
+        life.run().await
+    }
+
+    /// Waits; true when the unit must stop meanwhile.
+    async fn pause(&self, delay: Duration) -> bool {
+        tokio::select! {
+            () = self.context.cancel.cancelled() => true,
+            () = sleep(delay) => false,
+        }
+    }
+
+    /// Waits, but not on when the secrets are others than those that were tried (`Some(None)`: none were there).
+    async fn wait(&self, delay: Duration, tried: Option<Option<&Resolved>>) -> bool {
+        let Some(tried) = tried else { return self.pause(delay).await };
+        let until = Instant::now() + delay;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            if self.pause(left.min(SECRETS_EVERY)).await {
+                return true;
+            }
+            let now = read_secrets(&self.ingest.source, self.context.secrets.as_ref());
+            if now.as_ref().ok() != tried {
+                return false;
+            }
+        }
+    }
+}
+
+/// FFmpeg's own time-out for silence: later than ours, so that ours gives the reason, but sooner than a start takes, so that a
+/// device that does not answer is told from one that sends no picture.
+fn silence(ingest: &Ingest) -> u64 {
+    let after_stall = ingest.stall_timeout_ms.saturating_add(5000);
+    let before_start = ingest.start_timeout_ms.saturating_sub(2000).max(1000);
+    after_stall.min(before_start.max(ingest.stall_timeout_ms.saturating_add(1000))).saturating_mul(1000)
+}
+
+/// The source's secrets as they are now, or the key that is missing.
+fn read_secrets(source: &Source, secrets: &dyn Secrets) -> Result<Resolved, SecretKey> {
+    let read = |key: &SecretKey| match secrets.get(key) {
+        Some(secret) => Ok(secret.expose().to_owned()),
+        None => Err(key.clone()),
+    };
+    let (location, credentials, passphrase): (Option<&Location>, Option<&Credentials>, Option<&SecretKey>) = match source {
+        Source::Rtsp { location, credentials, .. }
+        | Source::Http { location, credentials }
+        | Source::Hls { location, credentials } => (Some(location), credentials.as_ref(), None),
+        Source::Rtmp { location } => (Some(location), None, None),
+        Source::Srt { location, passphrase, .. } => (Some(location), None, passphrase.as_ref()),
+        Source::V4l2 { .. } | Source::Test { .. } => (None, None, None),
+    };
+    let url = match location {
+        Some(Location::Secret(key)) => Some(read(key)?),
+        _ => None,
+    };
+    let credentials = match credentials {
+        Some(Credentials { username, password }) => Some((read(username)?, read(password)?)),
+        None => None,
+    };
+    Ok(Resolved { url, credentials, passphrase: passphrase.map(read).transpose()? })
 }

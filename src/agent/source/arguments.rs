@@ -1,0 +1,500 @@
+//! What FFmpeg is told: source and attempt profile → argument vector and standard input. Pure. No credential and no URL that
+//! may hold one ever stands in an argument: such URLs go through standard input, as the script of FFmpeg's concat demuxer,
+//! which opens one input with options of its own. Must not read secrets or start anything.
+
+use std::fmt::{self, Write as _};
+
+use thiserror::Error;
+use url::Url;
+
+use crate::plan::report::Reason;
+use crate::plan::unit::{Location, RtspTransport, Source};
+
+/// What to do with sound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AudioMode {
+    /// Pass it on.
+    #[default]
+    Copy,
+    /// Encode it as AAC: MP4 cannot carry it as it is.
+    Aac,
+    /// Leave it out.
+    Leave,
+}
+
+/// What earlier attempts at a source taught.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Profile {
+    /// Sound.
+    pub audio: AudioMode,
+    /// How hard to look for codec parameters: 0, then larger after attempts in vain.
+    pub probe: u8,
+    /// HTTP: the pictures carry their own times, so the time of their arrival is not needed.
+    pub own_times: bool,
+    /// The source is read faster than it plays, so FFmpeg has to pace it.
+    pub paced: bool,
+    /// V4L2: the device gives raw pictures, which must be encoded.
+    pub encode: bool,
+    /// Test source: this FFmpeg cannot draw text.
+    pub without_text: bool,
+}
+
+/// The largest [`Profile::probe`].
+pub const LARGEST_PROBE: u8 = 2;
+
+/// The secrets of one attempt, as read just now.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Resolved {
+    /// Of [`Location::Secret`].
+    pub url: Option<String>,
+    /// User name and password.
+    pub credentials: Option<(String, String)>,
+    /// Of an SRT session.
+    pub passphrase: Option<String>,
+}
+
+impl fmt::Debug for Resolved {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Resolved(…)")
+    }
+}
+
+/// Time-outs that FFmpeg keeps by itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Timeouts {
+    /// No byte for so long ends FFmpeg: a net below the driver's own rules, and what ends an orphan.
+    pub silence_micros: u64,
+}
+
+/// What to start.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Invocation {
+    /// Arguments of `ffmpeg`. Video goes to descriptor 1, sound to descriptor 3.
+    pub arguments: Vec<String>,
+    /// What it reads on standard input.
+    pub input: Option<String>,
+    /// What must not be seen in its messages.
+    pub secrets: Vec<String>,
+    /// Where it connects, to find out whether anybody is there: host and port, when it is a TCP protocol.
+    pub peer: Option<(String, u16)>,
+    /// Whether sound is expected.
+    pub audio: bool,
+}
+
+impl fmt::Debug for Invocation {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Arguments never hold a secret; the rest may.
+        formatter.debug_struct("Invocation").field("arguments", &self.arguments).finish_non_exhaustive()
+    }
+}
+
+/// Why nothing can be started. The message says what to write instead and holds no secret.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Error {
+    /// The URL has a form that is refused.
+    #[error("{0}")]
+    Url(String),
+    /// A secret has a form that is refused.
+    #[error("{0}")]
+    Secret(&'static str),
+    /// The device's name has a form that is refused.
+    #[error("the device must be a path below /dev/, such as /dev/video0")]
+    Device,
+}
+
+impl Error {
+    /// The reason that the unit reports.
+    pub const fn reason(&self) -> Reason {
+        Reason::FFmpegFailed
+    }
+}
+
+/// One input option, by name and value.
+type Opt = (&'static str, String);
+
+fn option(name: &'static str, value: impl ToString) -> Opt {
+    (name, value.to_string())
+}
+
+/// What to start for a source.
+pub fn build(
+    source: &Source,
+    resolved: &Resolved,
+    profile: &Profile,
+    timeouts: Timeouts,
+) -> Result<Invocation, Error> {
+    match source {
+        Source::Rtsp { location, transport, .. } => {
+            let mut options = probing(profile, 1_000_000);
+            options.push(option("rtsp_transport", match transport {
+                RtspTransport::Tcp => "tcp",
+                RtspTransport::Udp => "udp",
+            }));
+            options.push(option("timeout", timeouts.silence_micros));
+            // Other tracks (ONVIF metadata) are not even set up.
+            options.push(option("allowed_media_types", "video+audio"));
+            let address = Address::new(location, resolved, &["rtsp", "rtsps"], 554)?;
+            Ok(network(address, "rtsp,rtp,srtp,udp,tcp,tls,crypto", options, resolved, profile))
+        }
+        Source::Http { location, .. } => {
+            let mut options = probing(profile, 1_000_000);
+            options.push(option("rw_timeout", timeouts.silence_micros));
+            if !profile.own_times {
+                // Motion JPEG over HTTP tells no times.
+                options.push(option("use_wallclock_as_timestamps", 1));
+            }
+            let address = Address::new(location, resolved, &["http", "https"], 80)?;
+            Ok(network(address, "http,https,tcp,tls,crypto", options, resolved, profile))
+        }
+        Source::Hls { location, .. } => {
+            let mut options = probing(profile, 2_000_000);
+            options.push(option("rw_timeout", timeouts.silence_micros));
+            let address = Address::new(location, resolved, &["http", "https"], 80)?;
+            // Segments come in bursts: paced, they play as they were recorded.
+            let profile = Profile { paced: true, ..*profile };
+            Ok(network(address, "http,https,tcp,tls,crypto", options, resolved, &profile))
+        }
+        Source::Rtmp { location } => {
+            let mut options = probing(profile, 1_000_000);
+            options.push(option("rtmp_live", "live"));
+            options.push(option("rw_timeout", timeouts.silence_micros));
+            let address = Address::new(location, resolved, &["rtmp", "rtmps"], 1935)?;
+            Ok(network(address, "rtmp,rtmps,tcp,tls,crypto", options, resolved, profile))
+        }
+        Source::Srt { location, stream_id, latency_ms, .. } => {
+            let mut options = probing(profile, 1_000_000);
+            options.push(option("mode", "caller"));
+            options.push(option("latency", latency_ms.saturating_mul(1000)));
+            options.push(option("timeout", timeouts.silence_micros));
+            if let Some(stream_id) = stream_id {
+                options.push(option("streamid", plain(stream_id, "the stream identifier has a control character")?));
+            }
+            if let Some(passphrase) = &resolved.passphrase {
+                let passphrase = plain(passphrase, "the passphrase has a control character; store it without a line break")?;
+                options.push(option("passphrase", passphrase));
+            }
+            let mut address = Address::new(location, resolved, &["srt"], 0)?;
+            address.peer = None;
+            Ok(network(address, "srt,udp", options, resolved, profile))
+        }
+        Source::V4l2 { device, input_format, width, height, frames_per_second } => {
+            v4l2(device, input_format.as_deref(), (*width, *height), *frames_per_second, profile)
+        }
+        Source::Test { width, height, frames_per_second, key_frame_interval_ms, audio, text } => {
+            let picture = TestPicture {
+                width: *width,
+                height: *height,
+                rate: *frames_per_second,
+                key_frame_interval_ms: *key_frame_interval_ms,
+                text,
+            };
+            Ok(test(&picture, *audio, profile))
+        }
+    }
+}
+
+/// How long FFmpeg looks for codec parameters before it passes anything on. It stops at once when it knows them: nothing is
+/// gained by looking for the frame rate (1 fps would take half a minute), and sound that never comes must not be waited for.
+fn probing(profile: &Profile, analyze_micros: u64) -> Vec<Opt> {
+    let factor = [1, 6, 20][usize::from(profile.probe.min(LARGEST_PROBE))];
+    vec![
+        option("probesize", 1_000_000 * factor),
+        option("analyzeduration", analyze_micros * factor),
+        option("fpsprobesize", 0),
+        option("max_ts_probe", 0),
+    ]
+}
+
+/// A URL, ready to be opened.
+struct Address {
+    url: String,
+    /// Whether it may be seen by others on this machine.
+    secret: bool,
+    peer: Option<(String, u16)>,
+}
+
+impl Address {
+    fn new(location: &Location, resolved: &Resolved, schemes: &[&str], port: u16) -> Result<Self, Error> {
+        let (text, from_secret) = match location {
+            Location::Url(url) => (url.as_str(), false),
+            Location::Secret(_) => (resolved.url.as_deref().unwrap_or_default(), true),
+        };
+        let text = if from_secret { text.trim_end_matches(['\r', '\n']) } else { text };
+        let refuse = |what: &str| Err(Error::Url(format!("the URL {what}")));
+        if text.chars().any(|c| c.is_whitespace() || c.is_control() || matches!(c, '\'' | '"' | '\\' | '`')) {
+            return refuse("has quotes, backslashes or white space; write them percent-encoded");
+        }
+        let Ok(url) = Url::parse(text) else {
+            return refuse(&format!("cannot be read; write {}://host/path", schemes[0]));
+        };
+        if !schemes.contains(&url.scheme()) {
+            return refuse(&format!("must begin with {}://", schemes.join(":// or ")));
+        }
+        let Some(host) = url.host_str().filter(|host| !host.is_empty()).map(str::to_owned) else {
+            return refuse("names no host");
+        };
+        if !from_secret && (!url.username().is_empty() || url.password().is_some()) {
+            return refuse("holds a user name or password; put them in a Secret and name it in credentialsSecretRef");
+        }
+        let default = match url.scheme() {
+            "https" | "rtmps" => 443,
+            "rtsps" => 322,
+            _ => port,
+        };
+        let peer = Some((host.trim_matches(['[', ']']).to_owned(), url.port().unwrap_or(default)));
+        // A query may hold a token, whoever wrote it.
+        let mut secret = from_secret || url.query().is_some();
+        let mut text = text.to_owned();
+        if let Some((user, password)) = &resolved.credentials {
+            let user = plain(user, "the user name has a control character; store it without a line break")?;
+            let password = plain(password, "the password has a control character; store it without a line break")?;
+            // FFmpeg decodes both before it answers a challenge. Another user's credentials in a secret URL give way.
+            let host_on = text.split_once("://").map_or("", |(_, rest)| rest);
+            let (authority, rest) = host_on.split_at(host_on.find(['/', '?', '#']).unwrap_or(host_on.len()));
+            let host = authority.rsplit('@').next().unwrap_or(authority);
+            text = format!("{}://{}:{}@{host}{rest}", url.scheme(), encoded(user), encoded(password));
+            secret = true;
+        }
+        Ok(Self { url: text, secret, peer })
+    }
+}
+
+/// Percent-encoded but for the unreserved characters of RFC 3986 §2.3.
+fn encoded(value: &str) -> String {
+    let mut out = String::with_capacity(value.len() * 3);
+    for byte in value.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            // Writing to a String cannot fail.
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+    out
+}
+
+/// Refuses what could end a line of the script; one line break at the end, as editors add it, is dropped.
+fn plain<'a>(value: &'a str, message: &'static str) -> Result<&'a str, Error> {
+    let value = value.strip_suffix('\n').unwrap_or(value);
+    let value = value.strip_suffix('\r').unwrap_or(value);
+    if value.chars().any(char::is_control) { Err(Error::Secret(message)) } else { Ok(value) }
+}
+
+fn network(address: Address, protocols: &str, options: Vec<Opt>, resolved: &Resolved, profile: &Profile) -> Invocation {
+    let mut arguments = common();
+    let mut input = None;
+    if profile.paced {
+        arguments.push("-re".into());
+    }
+    if address.secret || resolved.passphrase.is_some() {
+        let mut script = format!("ffconcat version 1.0\nfile {}\n", quoted(&address.url));
+        for (name, value) in &options {
+            // Writing to a String cannot fail.
+            let _ = writeln!(script, "option {name} {}", quoted(value));
+        }
+        input = Some(script);
+        push(&mut arguments, &["-protocol_whitelist", &format!("pipe,{protocols}")]);
+        // The concat demuxer has what its input found out; looking again would only hold frames back.
+        push(&mut arguments, &["-probesize", "32", "-analyzeduration", "0", "-fpsprobesize", "0", "-max_ts_probe", "0"]);
+        push(&mut arguments, &["-f", "concat", "-safe", "0", "-i", "pipe:0"]);
+    } else {
+        push(&mut arguments, &["-protocol_whitelist", protocols]);
+        for (name, value) in &options {
+            push(&mut arguments, &[&format!("-{name}"), value]);
+        }
+        push(&mut arguments, &["-i", &address.url]);
+    }
+    outputs(&mut arguments, &["-c:v", "copy"], "0:a:0?", profile.audio);
+    Invocation {
+        arguments,
+        input,
+        secrets: secrets(&address, resolved),
+        peer: address.peer,
+        audio: profile.audio != AudioMode::Leave,
+    }
+}
+
+/// Quoted for a concat script: nothing has a meaning between single quotes.
+fn quoted(value: &str) -> String {
+    format!("'{}'", value.replace('\'', r"'\''"))
+}
+
+/// All forms in which a message might show a secret.
+fn secrets(address: &Address, resolved: &Resolved) -> Vec<String> {
+    let mut secrets: Vec<String> = Vec::new();
+    if let Some((_, password)) = &resolved.credentials {
+        secrets.push(password.trim_end_matches(['\r', '\n']).to_owned());
+    }
+    secrets.extend(resolved.passphrase.iter().map(|value| value.trim_end_matches(['\r', '\n']).to_owned()));
+    if let Ok(url) = Url::parse(&address.url) {
+        secrets.extend(url.password().map(str::to_owned));
+        if let Some(given) = &resolved.url {
+            secrets.push(given.trim_end_matches(['\r', '\n']).to_owned());
+            // FFmpeg names the parts of a URL, too.
+            secrets.push(url.path().trim_matches('/').to_owned());
+            secrets.extend(url.path_segments().into_iter().flatten().map(str::to_owned));
+        }
+        secrets.extend(url.query().map(str::to_owned));
+        secrets.extend(url.query_pairs().map(|(_, value)| value.into_owned()));
+    }
+    secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+    secrets.dedup();
+    secrets
+}
+
+fn common() -> Vec<String> {
+    ["-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+error", "-threads", "1"].map(str::to_owned).to_vec()
+}
+
+fn push(arguments: &mut Vec<String>, more: &[&str]) {
+    arguments.extend(more.iter().map(|argument| (*argument).to_owned()));
+}
+
+/// One output for each track, each on a pipe of its own, so that neither can hold the other back.
+fn outputs(arguments: &mut Vec<String>, video: &[&str], audio_map: &str, audio: AudioMode) {
+    // Pictures before the first key frame show that the camera lives; FFmpeg would keep them back.
+    push(arguments, &["-map", "0:v:0", "-copyinkf:v"]);
+    push(arguments, video);
+    push(arguments, &FRAGMENTED);
+    push(arguments, &["pipe:1"]);
+    if audio == AudioMode::Leave {
+        return;
+    }
+    push(arguments, &["-map", audio_map]);
+    match audio {
+        AudioMode::Aac => push(arguments, &[
+            "-c:a",
+            "aac",
+            "-b:a",
+            "64k",
+            "-af",
+            // Fills the holes that lost packets leave; rates below 16 kHz are more than some players take.
+            "aresample=async=1,aformat=sample_rates=16000|22050|24000|32000|44100|48000",
+        ]),
+        _ => push(arguments, &["-c:a", "copy"]),
+    }
+    // Without any sound FFmpeg takes the pictures here of its own accord: one, copied, says so at no cost.
+    push(arguments, &["-c:v", "copy", "-frames:v", "1", "-sn", "-dn"]);
+    push(arguments, &FRAGMENTED);
+    push(arguments, &["pipe:3"]);
+}
+
+/// A fragment for each frame, written at once; the edit list tells the offset between tracks, finely.
+const FRAGMENTED: [&str; 14] = [
+    "-map_metadata",
+    "-1",
+    "-map_chapters",
+    "-1",
+    "-f",
+    "mp4",
+    "-movflags",
+    "+frag_every_frame+delay_moov+empty_moov+default_base_moof",
+    "-use_editlist",
+    "1",
+    "-movie_timescale",
+    "90000",
+    "-write_tmcd",
+    "0",
+];
+
+/// Small and quick to encode, without frames held back, and with parameter sets that do not change.
+const ENCODER: [&str; 12] = [
+    "-c:v",
+    "libx264",
+    "-preset",
+    "ultrafast",
+    "-tune",
+    "zerolatency",
+    "-pix_fmt",
+    "yuv420p",
+    "-threads",
+    "1",
+    "-x264-params",
+    "scenecut=0:sliced-threads=0",
+];
+
+fn v4l2(
+    device: &str,
+    input_format: Option<&str>,
+    (width, height): (Option<i32>, Option<i32>),
+    frames_per_second: Option<i32>,
+    profile: &Profile,
+) -> Result<Invocation, Error> {
+    let named = device.strip_prefix("/dev/").filter(|name| !name.is_empty() && !name.contains(".."));
+    if !named.is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/_.-:".contains(&byte))) {
+        return Err(Error::Device);
+    }
+    let mut arguments = common();
+    push(&mut arguments, &["-f", "v4l2"]);
+    if let Some(format) = input_format {
+        push(&mut arguments, &["-input_format", format]);
+    }
+    if let (Some(width), Some(height)) = (width, height) {
+        push(&mut arguments, &["-video_size", &format!("{width}x{height}")]);
+    }
+    if let Some(rate) = frames_per_second {
+        push(&mut arguments, &["-framerate", &rate.to_string()]);
+    }
+    push(&mut arguments, &["-i", device]);
+    if profile.encode {
+        let group = (frames_per_second.unwrap_or(30) * 2).to_string();
+        let mut video = ENCODER.to_vec();
+        video.extend(["-g", &group, "-fps_mode:v", "passthrough"]);
+        outputs(&mut arguments, &video, "", AudioMode::Leave);
+    } else {
+        outputs(&mut arguments, &["-c:v", "copy"], "", AudioMode::Leave);
+    }
+    Ok(Invocation { arguments, input: None, secrets: Vec::new(), peer: None, audio: false })
+}
+
+struct TestPicture<'a> {
+    width: i32,
+    height: i32,
+    rate: i32,
+    key_frame_interval_ms: u64,
+    text: &'a str,
+}
+
+fn test(picture: &TestPicture<'_>, audio: bool, profile: &Profile) -> Invocation {
+    let TestPicture { width, height, rate, key_frame_interval_ms, text } = picture;
+    let mut graph = format!("testsrc2=size={width}x{height}:rate={rate}");
+    if !profile.without_text {
+        let size = (height / 14).clamp(10, 96);
+        let style = format!("fontsize={size}:fontcolor=white:box=1:boxcolor=black@0.6:boxborderw={}", size / 4);
+        // Milliseconds would need a newer FFmpeg than distributions have.
+        graph.push_str(&format!(
+            r",drawtext=x=(w-tw)/2:y=h-2.2*th:{style}:text='%{{gmtime\:%Y-%m-%d %T UTC}}'"
+        ));
+        if !text.is_empty() {
+            graph.push_str(&format!(",drawtext=x=(w-tw)/2:y=h-4*th:{style}:expansion=none:text={}", filter_text(text)));
+        }
+    }
+    let group = (u64::from(rate.unsigned_abs()) * key_frame_interval_ms / 1000).max(1).to_string();
+    let mut arguments = common();
+    push(&mut arguments, &["-re", "-f", "lavfi", "-i", &graph]);
+    let audio = audio && profile.audio != AudioMode::Leave;
+    if audio {
+        push(&mut arguments, &["-re", "-f", "lavfi", "-i", "sine=frequency=440:beep_factor=4:sample_rate=48000"]);
+    }
+    let mut video = ENCODER.to_vec();
+    video.extend(["-g", &group, "-keyint_min", &group]);
+    outputs(&mut arguments, &video, "1:a:0?", if audio { AudioMode::Aac } else { AudioMode::Leave });
+    Invocation { arguments, input: None, secrets: Vec::new(), peer: None, audio }
+}
+
+/// Escaped for an option of a filter in a filter graph (FFmpeg's utilities manual, "Quoting and escaping": twice, once for the
+/// filter's options and once for the graph). Control characters become spaces.
+fn filter_text(text: &str) -> String {
+    let escape = |text: &str, special: &str| {
+        let mut out = String::with_capacity(text.len() * 2);
+        for character in text.chars() {
+            if special.contains(character) {
+                out.push('\\');
+            }
+            out.push(character);
+        }
+        out
+    };
+    let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    escape(&escape(text.trim(), r"\':"), r"\'[],;")
+}

@@ -1,0 +1,246 @@
+//! Why an attempt at a source ended, and what to do otherwise next time: FFmpeg's (redacted) messages and what was seen →
+//! reason, sentence and next profile. Pure. Must not hold state between attempts: the profile does.
+
+use super::arguments::{AudioMode, LARGEST_PROBE, Profile};
+use crate::plan::report::Reason;
+
+/// What is concluded from the end of an FFmpeg.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conclusion {
+    /// Why; `None` when the messages do not tell whether anybody is there.
+    pub reason: Option<Reason>,
+    /// One sentence, redacted as the messages were.
+    pub message: String,
+    /// How to try next.
+    pub profile: Profile,
+    /// The next profile has what was missing: no need to wait.
+    pub at_once: bool,
+}
+
+/// Any of these in a message means that the device refuses user name or password.
+const REFUSED: [&str; 6] =
+    ["401 Unauthorized", "403 Forbidden", "authorization failed", "access denied", "BADSECRET", "Access denied"];
+/// … that the device does not know what is asked for.
+const UNKNOWN: [&str; 5] =
+    ["404 Not Found", "410 Gone", "StreamNotFound", "No such file or directory", "400 Bad Request"];
+/// … that nobody answers.
+const NOBODY: [&str; 12] = [
+    "Connection refused",
+    "No route to host",
+    "Network is unreachable",
+    "Host is unreachable",
+    "Connection timed out",
+    "Failed to resolve hostname",
+    "Name or service not known",
+    "Cannot open connection",
+    "Connection to srt://",
+    "5XX Server Error",
+    "503 Service Unavailable",
+    "453 Not Enough Bandwidth",
+];
+/// … that this FFmpeg cannot draw text.
+const NO_TEXT: [&str; 4] =
+    ["Cannot find a valid font", "Could not load font", "No such filter: 'drawtext'", "No font filename provided"];
+
+/// Concludes from messages. `had_video`: whether pictures came before the end.
+pub fn classify(lines: &[String], profile: &Profile, had_video: bool) -> Conclusion {
+    let find = |patterns: &[&str]| lines.iter().find(|line| patterns.iter().any(|pattern| line.contains(pattern)));
+    let conclude = |reason: Reason, message: String| Conclusion {
+        reason: Some(reason),
+        message,
+        profile: *profile,
+        at_once: false,
+    };
+    let retry = |reason: Reason, message: String, next: Profile| Conclusion {
+        reason: Some(reason),
+        message,
+        profile: next,
+        at_once: next != *profile,
+    };
+    if let Some(line) = find(&REFUSED) {
+        return conclude(
+            Reason::CredentialRefused,
+            format!("the device refuses the user name or password, or has no session left: {}", told(line)),
+        );
+    }
+    if had_video {
+        let last = lines.last().map_or_else(String::new, |line| format!(": {}", told(line)));
+        return conclude(Reason::SourceEnded, format!("the source ended{last}"));
+    }
+    if let Some(line) = find(&["not currently supported in container", "Could not find tag for codec"]) {
+        return unsupported(lines, line, profile, &retry);
+    }
+    if let Some(line) = find(&["Error initializing output stream 1:", "Error while opening encoder for output stream #1"])
+        .filter(|_| find(&["dimensions not set"]).is_none())
+    {
+        return retry(Reason::FFmpegFailed, format!("the sound cannot be used: {}", told(line)), next_audio(profile));
+    }
+    if find(&NO_TEXT).is_some() {
+        let next = Profile { without_text: true, ..*profile };
+        return retry(Reason::FFmpegFailed, "FFmpeg finds no font; install fonts-dejavu-core".into(), next);
+    }
+    if find(&["dimensions not set", "matches no streams", "Could not find codec parameters"]).is_some() {
+        let next = Profile { probe: (profile.probe + 1).min(LARGEST_PROBE), ..*profile };
+        return retry(Reason::NoVideo, "the device answers but sends no video that can be read".into(), next);
+    }
+    if let Some(line) = find(&["Unknown encoder"]) {
+        return conclude(Reason::FFmpegFailed, format!("FFmpeg was built without what is needed: {}", told(line)));
+    }
+    if let Some(line) = find(&["not on whitelist"]) {
+        return conclude(Reason::FFmpegFailed, format!("the source leads to where it may not: {}", told(line)));
+    }
+    if let Some(line) = find(&UNKNOWN) {
+        return conclude(Reason::NotFound, format!("the device does not know the path: {}", told(line)));
+    }
+    if let Some(line) = find(&NOBODY) {
+        return conclude(Reason::Unreachable, format!("no connection: {}", told(line)));
+    }
+    if find(&["Invalid data found", "Input/output error", "Operation not permitted"]).is_some() || lines.is_empty() {
+        return Conclusion {
+            reason: None,
+            message: lines.last().map_or_else(|| "no answer".into(), |line| told(line).to_owned()),
+            profile: *profile,
+            at_once: false,
+        };
+    }
+    conclude(Reason::FFmpegFailed, lines.last().map_or_else(String::new, |line| told(line).to_owned()))
+}
+
+/// MP4 cannot carry one of the codecs. Output 0 is the pictures, output 1 the sound.
+fn unsupported(
+    lines: &[String],
+    line: &str,
+    profile: &Profile,
+    retry: &dyn Fn(Reason, String, Profile) -> Conclusion,
+) -> Conclusion {
+    let codec = line.split("for codec ").nth(1).and_then(|rest| rest.split([' ', ',']).next()).unwrap_or("it");
+    let of_sound = lines.iter().any(|line| line.contains("header for output file #1"));
+    if of_sound {
+        return retry(Reason::FFmpegFailed, format!("sound in {codec} is encoded as AAC"), next_audio(profile));
+    }
+    let next = Profile { encode: true, ..*profile };
+    if codec == "rawvideo" {
+        return retry(Reason::FFmpegFailed, "raw pictures are encoded as H.264".into(), next);
+    }
+    let message = format!("video in {codec} is not carried; set the camera to H.264, H.265 or MJPEG");
+    retry(Reason::CodecNotCarried, message, *profile)
+}
+
+/// What to do with sound when what was done does not work.
+pub fn next_audio(profile: &Profile) -> Profile {
+    let audio = match profile.audio {
+        AudioMode::Copy => AudioMode::Aac,
+        AudioMode::Aac | AudioMode::Leave => AudioMode::Leave,
+    };
+    Profile { audio, ..*profile }
+}
+
+/// What FFmpeg says, without its own addresses and levels.
+fn told(line: &str) -> &str {
+    let mut rest = line;
+    while let Some(inner) = rest.strip_prefix('[') {
+        let Some((_, after)) = inner.split_once("] ") else { break };
+        rest = after;
+    }
+    rest.trim()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn conclusion(lines: &[&str], profile: &Profile) -> Conclusion {
+        let lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
+        classify(&lines, profile, false)
+    }
+
+    #[test]
+    fn messages_become_reasons() {
+        // As FFmpeg 5.1 says them.
+        for (lines, expected) in [
+            (vec!["[rtsp @ 0x55] [error] method DESCRIBE failed: 401 Unauthorized"], Some(Reason::CredentialRefused)),
+            (
+                vec!["[error] http://h/: Server returned 403 Forbidden (access denied)"],
+                Some(Reason::CredentialRefused),
+            ),
+            (vec!["[rtsp @ 0x55] [error] method DESCRIBE failed: 404 Not Found"], Some(Reason::NotFound)),
+            (vec!["[error] /dev/video9: No such file or directory"], Some(Reason::NotFound)),
+            (
+                vec![
+                    "[tcp @ 0x5] [error] Connection to tcp://127.0.0.1:1?*** failed: Connection refused",
+                    "[error] rtsp://127.0.0.1:1/cam: Connection refused",
+                ],
+                Some(Reason::Unreachable),
+            ),
+            (
+                vec![
+                    "[tcp @ 0x5] [error] Failed to resolve hostname no.such: Name or service not known",
+                    "[error] rtsp://no.such/cam: Input/output error",
+                ],
+                Some(Reason::Unreachable),
+            ),
+            (vec!["[error] http://h/500: Server returned 5XX Server Error reply"], Some(Reason::Unreachable)),
+            (
+                vec![
+                    "[srt @ 0x5] [error] Connection to srt://127.0.0.1:2 failed: Input/output error",
+                    "[error] srt://127.0.0.1:2: Input/output error",
+                ],
+                Some(Reason::Unreachable),
+            ),
+            (vec!["[error] rtsp://h/cam: Invalid data found when processing input"], None),
+            (vec![], None),
+            (vec!["[fatal] Unknown encoder 'libx264'"], Some(Reason::FFmpegFailed)),
+            (vec!["[file @ 0x] [error] Protocol 'file' not on whitelist 'http'!"], Some(Reason::FFmpegFailed)),
+            (vec!["[error] something new"], Some(Reason::FFmpegFailed)),
+        ] {
+            let found = conclusion(&lines, &Profile::default());
+            assert_eq!(found.reason, expected, "{lines:?}");
+            assert!(!found.at_once, "{lines:?}");
+            assert!(!found.message.contains("@ 0x"), "{}", found.message);
+        }
+    }
+
+    #[test]
+    fn what_can_be_done_otherwise_is_done_at_once() {
+        let profile = Profile::default();
+        let sound = [
+            "[mp4 @ 0x55] [error] Could not find tag for codec pcm_alaw in stream #0, codec not currently supported in container",
+            "[error] Could not write header for output file #1 (incorrect codec parameters ?): Invalid argument",
+            "[error] Error initializing output stream 1:0 -- ",
+        ];
+        let next = conclusion(&sound, &profile);
+        assert_eq!((next.profile.audio, next.at_once), (AudioMode::Aac, true));
+        let next = conclusion(&["[error] Error while opening encoder for output stream #1:0"], &next.profile);
+        assert_eq!((next.profile.audio, next.at_once), (AudioMode::Leave, true));
+
+        let size = ["[mp4 @ 0x55] [error] dimensions not set", "[error] Error initializing output stream 1:0 -- "];
+        let next = conclusion(&size, &profile);
+        assert_eq!((next.profile.probe, next.profile.audio, next.at_once), (1, AudioMode::Copy, true));
+        let last = conclusion(&size, &Profile { probe: LARGEST_PROBE, ..profile });
+        assert_eq!((last.reason, last.at_once), (Some(Reason::NoVideo), false), "looking harder does not help");
+
+        let font = conclusion(&["[Parsed_drawtext_1 @ 0x] [error] Cannot find a valid font for the family Sans"], &profile);
+        assert!(font.profile.without_text && font.at_once);
+    }
+
+    #[test]
+    fn video_is_never_transcoded_unless_it_is_raw() {
+        let line = |codec: &str| {
+            [
+                format!("[mp4 @ 0x5] [error] Could not find tag for codec {codec} in stream #0, codec not currently supported in container"),
+                "[error] Could not write header for output file #0 (incorrect codec parameters ?): Invalid argument".into(),
+            ]
+        };
+        let raw = classify(&line("rawvideo"), &Profile::default(), false);
+        assert!(raw.profile.encode && raw.at_once);
+        let other = classify(&line("vp8"), &Profile::default(), false);
+        assert_eq!((other.reason, other.at_once), (Some(Reason::CodecNotCarried), false));
+    }
+
+    #[test]
+    fn after_pictures_an_end_is_an_end() {
+        let lines = ["[tcp @ 0x5] [error] Connection timed out".to_owned()];
+        assert_eq!(classify(&lines, &Profile::default(), true).reason, Some(Reason::SourceEnded));
+        assert_eq!(classify(&[], &Profile::default(), true).reason, Some(Reason::SourceEnded));
+    }
+}

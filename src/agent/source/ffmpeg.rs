@@ -1,0 +1,413 @@
+//! One life of an FFmpeg: from its start to its end, its two pipes become frames in the hub. Decides nothing about what
+//! follows: it says how it went. Must not know how often it was tried.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use jiff::Timestamp;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpStream;
+use tokio::net::unix::pipe;
+use tokio::time::{sleep_until, timeout};
+
+use super::arguments::{Invocation, Profile};
+use super::assembly::{Assembly, Effect, Effects, Trouble};
+use super::classify::{classify, next_audio};
+use super::process::{Process, spawn};
+use super::reconnect::stall_limit;
+use crate::agent::hub::{Ending, Hub};
+use crate::agent::unit::UnitContext;
+use crate::media::clock::Arrival;
+use crate::media::fmp4::reader::{Event, Limits, Reader};
+use crate::media::frame::{RunId, UtcMicros};
+use crate::plan::report::{Reason, UnitState};
+use crate::plan::unit::{Ingest, Source};
+
+/// Condition type of a camera whose key frames are further apart than the ring can hold.
+pub const LONG_KEYFRAME_INTERVAL: &str = "LongKeyframeInterval";
+
+/// What is read at once; frames are slices of it, so little of it is wasted.
+const VIDEO_CHUNK: usize = 64 * 1024;
+const AUDIO_CHUNK: usize = 8 * 1024;
+/// Less room than this is not worth a read.
+const SMALLEST_READ: usize = 4 * 1024;
+/// How often measured facts are looked at again.
+const FACTS_EVERY: Duration = Duration::from_secs(5);
+/// How long a closed pipe's process is given to end.
+const END_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How a life went.
+#[derive(Debug)]
+pub struct Ended {
+    /// Why.
+    pub reason: Reason,
+    /// One redacted sentence.
+    pub message: String,
+    /// How to try next.
+    pub profile: Profile,
+    /// No need to wait before that.
+    pub at_once: bool,
+    /// From the first picture to the newest, if there were any.
+    pub pictures_for: Option<Duration>,
+}
+
+/// Why the reading ended.
+#[derive(Debug)]
+enum Stop {
+    Cancelled,
+    /// The pictures' pipe was closed.
+    Exited,
+    NoStart,
+    Stalled(Duration),
+    Trouble(Trouble),
+    Malformed(String),
+}
+
+/// What a life is given.
+pub struct Life<'a> {
+    /// Whose.
+    pub context: &'a UnitContext,
+    /// Where frames go.
+    pub hub: &'a Hub,
+    /// What was planned.
+    pub ingest: &'a Ingest,
+    /// What is started.
+    pub invocation: &'a Invocation,
+    /// How it was made.
+    pub profile: Profile,
+    /// Names runs.
+    pub next_run: &'a mut (dyn FnMut() -> RunId + Send),
+}
+
+impl std::fmt::Debug for Life<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Life").field("object", &self.context.object).finish_non_exhaustive()
+    }
+}
+
+/// The host's two clocks.
+#[derive(Debug, Clone, Copy)]
+struct Clocks {
+    origin: Instant,
+}
+
+impl Clocks {
+    fn now(self) -> Arrival {
+        Arrival {
+            wall: UtcMicros::from_timestamp(Timestamp::now()),
+            monotonic: i64::try_from(self.origin.elapsed().as_micros()).unwrap_or(i64::MAX),
+        }
+    }
+
+    fn instant(self, monotonic: i64) -> tokio::time::Instant {
+        tokio::time::Instant::from_std(self.origin + Duration::from_micros(monotonic.unsigned_abs()))
+    }
+}
+
+/// What is known while it lasts.
+struct Progress {
+    clocks: Clocks,
+    assembly: Assembly,
+    started: Instant,
+    first_picture: Option<Instant>,
+    last_picture: Instant,
+    facts_at: Option<Instant>,
+}
+
+impl Life<'_> {
+    /// Starts FFmpeg and stays with it until it has ended.
+    pub async fn run(mut self) -> Ended {
+        let (process, mut tracks) = match spawn(self.invocation, self.context.logs.clone()).await {
+            Ok(started) => started,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return self.ended(Reason::FFmpegMissing, "FFmpeg is not installed; install the package ffmpeg".into());
+            }
+            Err(error) => return self.ended(Reason::FFmpegFailed, format!("FFmpeg cannot be started: {error}")),
+        };
+        let now = Instant::now();
+        let mut progress = Progress {
+            clocks: Clocks { origin: now },
+            assembly: Assembly::new(self.invocation.audio),
+            started: now,
+            first_picture: None,
+            last_picture: now,
+            facts_at: None,
+        };
+        let stop = self.read(&mut tracks.video, &mut tracks.audio, &mut progress).await;
+        self.apply(&mut progress, |progress, effects| {
+            progress.assembly.finish(effects);
+        });
+        let run = progress.assembly.run();
+        if let Some(run) = run
+            && !matches!(stop, Stop::Exited)
+        {
+            // Readers learn it now; ending the process may take a while.
+            let (reason, message) = self.told(&stop);
+            self.end_run(run, reason, message);
+        }
+        let exited = matches!(stop, Stop::Exited);
+        let lines = end(process, exited).await;
+        drop(tracks);
+        let ended = self.conclude(stop, &lines, &progress).await;
+        if let Some(run) = run
+            && exited
+        {
+            self.end_run(run, ended.reason, ended.message.clone());
+        }
+        ended
+    }
+
+    fn ended(&self, reason: Reason, message: String) -> Ended {
+        Ended { reason, message, profile: self.profile, at_once: false, pictures_for: None }
+    }
+
+    fn end_run(&self, run: RunId, reason: Reason, message: String) {
+        self.hub.end_run(Ending { run, reason, message, at: UtcMicros::from_timestamp(Timestamp::now()) });
+    }
+
+    async fn read(
+        &mut self,
+        video: &mut pipe::Receiver,
+        audio: &mut Option<pipe::Receiver>,
+        progress: &mut Progress,
+    ) -> Stop {
+        let mut pictures = Reader::new(Limits::default());
+        let mut sound = Reader::new(Limits { media_bytes: 1 << 20, ..Limits::default() });
+        let cancel = self.context.cancel.clone();
+        loop {
+            let (deadline, stop) = self.deadline(progress);
+            let result = tokio::select! {
+                biased;
+                () = cancel.cancelled() => return Stop::Cancelled,
+                read = fill(video, &mut pictures, VIDEO_CHUNK) => match read {
+                    Ok(0) | Err(_) => return Stop::Exited,
+                    Ok(_) => self.take(&mut pictures, true, progress),
+                },
+                read = fill_some(audio, &mut sound) => match read {
+                    Ok(0) | Err(_) => {
+                        *audio = None;
+                        Ok(())
+                    }
+                    Ok(_) => self.take(&mut sound, false, progress),
+                },
+                () = sleep_until(deadline) => match stop {
+                    Some(stop) => return stop,
+                    None => {
+                        self.apply(progress, |progress, effects| progress.assembly.tick(progress.clocks.now(), effects));
+                        Ok(())
+                    }
+                },
+            };
+            if let Err(stop) = result {
+                return stop;
+            }
+        }
+    }
+
+    /// Until when something must come, and what it means if nothing does; `None` when only time has to be noticed.
+    fn deadline(&self, progress: &Progress) -> (tokio::time::Instant, Option<Stop>) {
+        let (at, stop) = if progress.first_picture.is_some() {
+            let limit = stall_limit(
+                Duration::from_millis(self.ingest.stall_timeout_ms),
+                progress.assembly.frame_interval(),
+            );
+            (progress.last_picture + limit, Stop::Stalled(limit))
+        } else {
+            (progress.started + Duration::from_millis(self.ingest.start_timeout_ms), Stop::NoStart)
+        };
+        let at = tokio::time::Instant::from_std(at);
+        match progress.assembly.deadline().map(|micros| progress.clocks.instant(micros)) {
+            Some(tick) if tick < at => (tick, None),
+            _ => (at, Some(stop)),
+        }
+    }
+
+    /// Takes what was read.
+    fn take(&mut self, reader: &mut Reader, video: bool, progress: &mut Progress) -> Result<(), Stop> {
+        let mut result = Ok(());
+        let mut pictures = false;
+        self.apply(progress, |progress, effects| {
+            let arrival = progress.clocks.now();
+            result = loop {
+                let event = match reader.next_event() {
+                    Ok(Some(event)) => event,
+                    Ok(None) => break Ok(()),
+                    Err(error) => break Err(Stop::Malformed(error.to_string())),
+                };
+                let taken = match (event, video) {
+                    (Event::Tracks(tracks), true) => progress.assembly.video_header(&tracks),
+                    (Event::Tracks(tracks), false) => progress.assembly.audio_header(&tracks),
+                    (Event::Sample(sample), true) => {
+                        pictures = true;
+                        progress.assembly.video_sample(&sample, arrival, effects)
+                    }
+                    (Event::Sample(sample), false) => {
+                        progress.assembly.audio_sample(&sample, arrival, effects);
+                        Ok(())
+                    }
+                };
+                if let Err(trouble) = taken {
+                    break Err(Stop::Trouble(trouble));
+                }
+            };
+        });
+        if let Err(Stop::Trouble(Trouble::TooFast)) = result {
+            // Only a file over HTTP can be read faster than it plays; any other source has begun another run.
+            if !matches!(self.ingest.source, Source::Http { .. }) || self.profile.paced {
+                result = Ok(());
+            }
+        }
+        if pictures {
+            self.picture_came(progress);
+        }
+        result
+    }
+
+    fn apply(&mut self, progress: &mut Progress, act: impl FnOnce(&mut Progress, &mut Effects<'_>)) {
+        let mut effects = Effects { list: Vec::new(), next_run: self.next_run };
+        act(progress, &mut effects);
+        for effect in effects.list {
+            match effect {
+                Effect::Publish(configuration, frames) => self.hub.publish(&configuration, frames),
+                Effect::End(ending) => {
+                    tracing::warn!(object = %self.context.object, "{}", ending.message);
+                    self.context.logs.push("warning", ending.message.clone());
+                    self.hub.end_run(ending);
+                }
+            }
+        }
+    }
+
+    fn picture_came(&self, progress: &mut Progress) {
+        let now = Instant::now();
+        progress.last_picture = now;
+        if progress.first_picture.is_none() {
+            progress.first_picture = Some(now);
+        }
+        let due = progress.facts_at.is_none_or(|at| now.duration_since(at) >= FACTS_EVERY);
+        let Some(facts) = progress.assembly.facts().filter(|_| due) else { return };
+        // The first figures follow as soon as there is something to measure.
+        let early = progress.first_picture.is_some_and(|first| now.duration_since(first) < Duration::from_secs(1));
+        progress.facts_at = if early { None } else { Some(now) };
+        let size = format!("{} {}x{}", facts.video_codec, facts.width, facts.height);
+        self.context.set_state(UnitState::Running, Reason::Streaming, size);
+        self.context.update(|report| {
+            let same = report.media.as_ref().is_some_and(|known| {
+                let change = known.frames_per_second_milli.abs_diff(facts.frames_per_second_milli);
+                let mut other = facts.clone();
+                other.frames_per_second_milli = known.frames_per_second_milli;
+                *known == other && change <= known.frames_per_second_milli / 20
+            });
+            if !same {
+                report.media = Some(facts);
+            }
+        });
+        let long = self.hub.key_evicted().then(|| {
+            "key frames are so far apart that they do not stay in memory: viewers wait for the next one; shorten the camera's \
+             key frame interval"
+                .to_owned()
+        });
+        self.context.set_notice(LONG_KEYFRAME_INTERVAL, long);
+    }
+
+    /// What readers are told of an end that this program brought about.
+    fn told(&self, stop: &Stop) -> (Reason, String) {
+        match stop {
+            Stop::Cancelled => (Reason::ShuttingDown, "stopped".into()),
+            Stop::Stalled(limit) => (Reason::Stalled, format!("no new picture for {:.1} s", limit.as_secs_f64())),
+            Stop::NoStart => {
+                let seconds = self.ingest.start_timeout_ms as f64 / 1000.0;
+                (Reason::NoVideo, format!("the device answers but sent no picture within {seconds:.0} s"))
+            }
+            Stop::Trouble(Trouble::Video(error)) => (Reason::CodecNotCarried, error.to_string()),
+            Stop::Trouble(Trouble::Audio(error)) => (Reason::SourceEnded, format!("{error}; connecting again")),
+            Stop::Trouble(Trouble::TooFast) => {
+                (Reason::SourceEnded, "the source is read faster than it plays; connecting again".into())
+            }
+            Stop::Malformed(what) => (Reason::FFmpegFailed, format!("FFmpeg's output cannot be read: {what}")),
+            Stop::Exited => (Reason::SourceEnded, "the source ended".into()),
+        }
+    }
+
+    async fn conclude(&self, stop: Stop, lines: &[String], progress: &Progress) -> Ended {
+        let pictures_for = progress.first_picture.map(|first| progress.last_picture.duration_since(first));
+        let (reason, message) = self.told(&stop);
+        let mut ended = Ended { reason, message, profile: self.profile, at_once: false, pictures_for };
+        match stop {
+            Stop::Exited => {
+                let conclusion = classify(lines, &self.profile, pictures_for.is_some());
+                ended.message = conclusion.message;
+                ended.profile = conclusion.profile;
+                ended.at_once = conclusion.at_once;
+                ended.reason = match conclusion.reason {
+                    Some(reason) => reason,
+                    None => self.is_anybody_there(&mut ended.message).await,
+                };
+            }
+            Stop::NoStart => {
+                let heard = classify(lines, &self.profile, false);
+                match heard.reason {
+                    Some(reason @ (Reason::CredentialRefused | Reason::NotFound | Reason::Unreachable)) => {
+                        ended.reason = reason;
+                        ended.message = heard.message;
+                    }
+                    _ => ended.reason = self.is_anybody_there(&mut ended.message).await,
+                }
+                ended.profile.probe = (self.profile.probe + 1).min(super::arguments::LARGEST_PROBE);
+            }
+            Stop::Trouble(Trouble::Audio(_)) => {
+                ended.profile = next_audio(&self.profile);
+                ended.at_once = true;
+            }
+            Stop::Trouble(Trouble::TooFast) => {
+                ended.profile.paced = true;
+                ended.profile.own_times = true;
+                ended.at_once = true;
+            }
+            Stop::Cancelled | Stop::Stalled(_) | Stop::Trouble(Trouble::Video(_)) | Stop::Malformed(_) => {}
+        }
+        ended
+    }
+
+    /// Whether the device takes connections, when FFmpeg does not say.
+    async fn is_anybody_there(&self, message: &mut String) -> Reason {
+        let Some((host, port)) = &self.invocation.peer else { return Reason::NoVideo };
+        match timeout(Duration::from_secs(2), TcpStream::connect((host.as_str(), *port))).await {
+            Ok(Ok(_)) => Reason::NoVideo,
+            Ok(Err(error)) => {
+                *message = format!("no connection: {error}");
+                Reason::Unreachable
+            }
+            Err(_) => {
+                "no connection: no answer within 2 s".clone_into(message);
+                Reason::Unreachable
+            }
+        }
+    }
+}
+
+async fn end(mut process: Process, exited: bool) -> Vec<String> {
+    if exited {
+        let _ = timeout(END_PATIENCE, process.wait()).await;
+    }
+    process.stop().await
+}
+
+/// Reads what is there, into room for a whole box if one has begun. Cancel safe.
+async fn fill(pipe: &mut pipe::Receiver, reader: &mut Reader, chunk: usize) -> io::Result<usize> {
+    let wanted = reader.wanted();
+    let buffer: &mut BytesMut = reader.buffer();
+    let room = buffer.capacity() - buffer.len();
+    if room < wanted.max(SMALLEST_READ) {
+        buffer.reserve(wanted.max(chunk));
+    }
+    pipe.read_buf(buffer).await
+}
+
+async fn fill_some(pipe: &mut Option<pipe::Receiver>, reader: &mut Reader) -> io::Result<usize> {
+    match pipe {
+        Some(pipe) => fill(pipe, reader, AUDIO_CHUNK).await,
+        None => std::future::pending().await,
+    }
+}

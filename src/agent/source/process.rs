@@ -1,0 +1,174 @@
+//! Runs one FFmpeg: own process group, a pipe for each track, its messages redacted line by line, and a stop that always ends
+//! it. Must not know what the arguments mean or what comes out of the pipes.
+//!
+//! When this program dies without a chance to stop it (SIGKILL), FFmpeg ends by itself: its next write meets a pipe that
+//! nobody reads, and when nothing comes that it could write, its own time-out for silence ends it. (A parent-death signal would
+//! be quicker but belongs to the thread that spawned, and asynchronous runtimes end threads while the program lives.)
+
+use std::collections::VecDeque;
+use std::io::{self, PipeWriter};
+use std::os::fd::OwnedFd;
+use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use command_fds::{CommandFdExt as _, FdMapping};
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::unix::pipe;
+use tokio::process::{Child, ChildStderr, Command};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::arguments::Invocation;
+use super::redact::Redactor;
+use crate::agent::unit::LogBuffer;
+
+/// Room in the kernel for a key frame, so that FFmpeg need not wait while this program does something else.
+const VIDEO_PIPE_BYTES: i32 = 256 * 1024;
+/// FFmpeg ends in order on SIGINT, but not while it waits for the network: a second signal breaks that.
+const BEFORE_TERM: Duration = Duration::from_secs(1);
+/// From SIGINT to SIGKILL.
+const BEFORE_KILL: Duration = Duration::from_secs(10);
+/// Newest messages that are kept for finding out why it ended.
+const KEPT_LINES: usize = 40;
+/// Longest message that is looked at, bytes.
+const LONGEST_LINE: u64 = 4096;
+
+/// Environment that FFmpeg needs: nothing else of ours is its business.
+const ENVIRONMENT: [&str; 12] = [
+    "PATH",
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "TMPDIR",
+    "LD_LIBRARY_PATH",
+    "FONTCONFIG_FILE",
+    "FONTCONFIG_PATH",
+    "XDG_CACHE_HOME",
+    "XDG_DATA_DIRS",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+];
+
+/// A running FFmpeg. Dropped, it is killed.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    group: Option<Pid>,
+    messages: JoinHandle<Vec<String>>,
+}
+
+/// Where its tracks come out.
+#[derive(Debug)]
+pub struct Tracks {
+    /// Fragmented MP4 with the pictures.
+    pub video: pipe::Receiver,
+    /// Fragmented MP4 with the sound, when some is expected.
+    pub audio: Option<pipe::Receiver>,
+}
+
+/// A pipe: what we read, what FFmpeg writes.
+fn track_pipe(bytes: Option<i32>) -> io::Result<(pipe::Receiver, PipeWriter)> {
+    let (reader, writer) = io::pipe()?;
+    if let Some(bytes) = bytes {
+        // Refused when the user has used up what pipes may hold; the ordinary size works, too.
+        let _ = fcntl(&writer, FcntlArg::F_SETPIPE_SZ(bytes));
+    }
+    Ok((pipe::Receiver::from_owned_fd(OwnedFd::from(reader))?, writer))
+}
+
+/// Starts `ffmpeg`, found by `PATH`. Its redacted messages go to `logs`.
+pub async fn spawn(invocation: &Invocation, logs: Arc<LogBuffer>) -> io::Result<(Process, Tracks)> {
+    let (video, video_end) = track_pipe(Some(VIDEO_PIPE_BYTES))?;
+    let mut command = Command::new("ffmpeg");
+    command
+        .args(&invocation.arguments)
+        .env_clear()
+        .envs(ENVIRONMENT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
+        .stdin(if invocation.input.is_some() { Stdio::piped() } else { Stdio::null() })
+        .stdout(Stdio::from(video_end))
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .kill_on_drop(true);
+    let mut audio = None;
+    if invocation.audio {
+        let (reader, audio_end) = track_pipe(None)?;
+        audio = Some(reader);
+        command
+            .fd_mappings(vec![FdMapping { parent_fd: OwnedFd::from(audio_end), child_fd: 3 }])
+            .map_err(io::Error::other)?;
+    }
+    let mut child = command.spawn()?;
+    // The command holds our copies of the writing ends: without them gone, the end of FFmpeg would not be the end of the pipes.
+    drop(command);
+    let group = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
+    if let (Some(input), Some(mut stdin)) = (&invocation.input, child.stdin.take()) {
+        // Smaller than a pipe holds, so this does not wait for FFmpeg to read it.
+        stdin.write_all(input.as_bytes()).await?;
+    }
+    let redactor = Redactor::new(invocation.secrets.iter().cloned());
+    let messages = match child.stderr.take() {
+        Some(stderr) => tokio::spawn(read_messages(stderr, redactor, logs)),
+        None => tokio::spawn(async { Vec::new() }),
+    };
+    Ok((Process { child, group, messages }, Tracks { video, audio }))
+}
+
+async fn read_messages(stderr: ChildStderr, redactor: Redactor, logs: Arc<LogBuffer>) -> Vec<String> {
+    let mut kept = VecDeque::new();
+    let mut reader = BufReader::new(stderr);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        match (&mut reader).take(LONGEST_LINE).read_until(b'\n', &mut line).await {
+            Ok(0) | Err(_) => break,
+            Ok(_) => {}
+        }
+        let text = redactor.redact(String::from_utf8_lossy(&line).trim());
+        if text.is_empty() || text == "[error]" {
+            continue;
+        }
+        tracing::debug!(ffmpeg = %text);
+        logs.push("warning", format!("ffmpeg: {text}"));
+        if kept.len() == KEPT_LINES {
+            kept.pop_front();
+        }
+        kept.push_back(text);
+    }
+    kept.into()
+}
+
+impl Process {
+    /// Its process number, while it runs.
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// Waits until it has ended by itself. Cancel safe.
+    pub async fn wait(&mut self) -> io::Result<ExitStatus> {
+        self.child.wait().await
+    }
+
+    /// Ends it: SIGINT, then SIGTERM, then SIGKILL. Returns its newest messages.
+    pub async fn stop(mut self) -> Vec<String> {
+        let steps =
+            [(Signal::SIGINT, BEFORE_TERM), (Signal::SIGTERM, BEFORE_KILL - BEFORE_TERM), (Signal::SIGKILL, BEFORE_KILL)];
+        for (signal, patience) in steps {
+            if matches!(self.child.try_wait(), Ok(Some(_))) {
+                break;
+            }
+            if let Some(group) = self.group {
+                // It may have ended just now.
+                let _ = killpg(group, signal);
+            }
+            if timeout(patience, self.child.wait()).await.is_ok() {
+                break;
+            }
+        }
+        // Whoever inherited the descriptor could keep it open for ever.
+        timeout(Duration::from_secs(1), self.messages).await.ok().and_then(Result::ok).unwrap_or_default()
+    }
+}
