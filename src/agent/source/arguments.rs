@@ -117,19 +117,17 @@ fn option(name: &'static str, value: impl ToString) -> Opt {
 }
 
 /// What to start for a source.
-pub fn build(
-    source: &Source,
-    resolved: &Resolved,
-    profile: &Profile,
-    timeouts: Timeouts,
-) -> Result<Invocation, Error> {
+pub fn build(source: &Source, resolved: &Resolved, profile: &Profile, timeouts: Timeouts) -> Result<Invocation, Error> {
     match source {
         Source::Rtsp { location, transport, .. } => {
             let mut options = probing(profile, 1_000_000);
-            options.push(option("rtsp_transport", match transport {
-                RtspTransport::Tcp => "tcp",
-                RtspTransport::Udp => "udp",
-            }));
+            options.push(option(
+                "rtsp_transport",
+                match transport {
+                    RtspTransport::Tcp => "tcp",
+                    RtspTransport::Udp => "udp",
+                },
+            ));
             options.push(option("timeout", timeouts.silence_micros));
             // Other tracks (ONVIF metadata) are not even set up.
             options.push(option("allowed_media_types", "video+audio"));
@@ -170,7 +168,8 @@ pub fn build(
                 options.push(option("streamid", plain(stream_id, "the stream identifier has a control character")?));
             }
             if let Some(passphrase) = &resolved.passphrase {
-                let passphrase = plain(passphrase, "the passphrase has a control character; store it without a line break")?;
+                let passphrase =
+                    plain(passphrase, "the passphrase has a control character; store it without a line break")?;
                 options.push(option("passphrase", passphrase));
             }
             let mut address = Address::new(location, resolved, &["srt"], 0)?;
@@ -295,7 +294,10 @@ fn network(address: Address, protocols: &str, options: Vec<Opt>, resolved: &Reso
         input = Some(script);
         push(&mut arguments, &["-protocol_whitelist", &format!("pipe,{protocols}")]);
         // The concat demuxer has what its input found out; looking again would only hold frames back.
-        push(&mut arguments, &["-probesize", "32", "-analyzeduration", "0", "-fpsprobesize", "0", "-max_ts_probe", "0"]);
+        push(
+            &mut arguments,
+            &["-probesize", "32", "-analyzeduration", "0", "-fpsprobesize", "0", "-max_ts_probe", "0"],
+        );
         push(&mut arguments, &["-f", "concat", "-safe", "0", "-i", "pipe:0"]);
     } else {
         push(&mut arguments, &["-protocol_whitelist", protocols]);
@@ -362,15 +364,18 @@ fn outputs(arguments: &mut Vec<String>, video: &[&str], audio_map: &str, audio: 
     }
     push(arguments, &["-map", audio_map]);
     match audio {
-        AudioMode::Aac => push(arguments, &[
-            "-c:a",
-            "aac",
-            "-b:a",
-            "64k",
-            "-af",
-            // Fills the holes that lost packets leave; rates below 16 kHz are more than some players take.
-            "aresample=async=1,aformat=sample_rates=16000|22050|24000|32000|44100|48000",
-        ]),
+        AudioMode::Aac => push(
+            arguments,
+            &[
+                "-c:a",
+                "aac",
+                "-b:a",
+                "64k",
+                "-af",
+                // Fills the holes that lost packets leave; rates below 16 kHz are more than some players take.
+                "aresample=async=1,aformat=sample_rates=16000|22050|24000|32000|44100|48000",
+            ],
+        ),
         _ => push(arguments, &["-c:a", "copy"]),
     }
     // Without any sound FFmpeg takes the pictures here of its own accord: one, copied, says so at no cost.
@@ -462,9 +467,7 @@ fn test(picture: &TestPicture<'_>, audio: bool, profile: &Profile) -> Invocation
         let size = (height / 14).clamp(10, 96);
         let style = format!("fontsize={size}:fontcolor=white:box=1:boxcolor=black@0.6:boxborderw={}", size / 4);
         // Milliseconds would need a newer FFmpeg than distributions have.
-        graph.push_str(&format!(
-            r",drawtext=x=(w-tw)/2:y=h-2.2*th:{style}:text='%{{gmtime\:%Y-%m-%d %T UTC}}'"
-        ));
+        graph.push_str(&format!(r",drawtext=x=(w-tw)/2:y=h-2.2*th:{style}:text='%{{gmtime\:%Y-%m-%d %T UTC}}'"));
         if !text.is_empty() {
             graph.push_str(&format!(",drawtext=x=(w-tw)/2:y=h-4*th:{style}:expansion=none:text={}", filter_text(text)));
         }

@@ -149,7 +149,7 @@ impl Assembly {
     }
 
     /// A sample of the pictures' pipe. Pictures that cannot be read are left out.
-    pub fn video_sample(&mut self, sample: &Sample, arrival: Arrival, effects: &mut Effects<'_>) -> Result<(), Trouble> {
+    pub fn video_sample(&mut self, sample: &Sample, arrival: Arrival, effects: &mut Effects) -> Result<(), Trouble> {
         let Some(video) = self.video.as_mut().filter(|video| video.id == sample.track) else { return Ok(()) };
         let Ok(picture) = video.track.accept(&sample.payload) else { return Ok(()) };
         let Some(configuration) = video.track.configuration().cloned() else { return Ok(()) };
@@ -197,7 +197,7 @@ impl Assembly {
     }
 
     /// A sample of the sound's pipe.
-    pub fn audio_sample(&mut self, sample: &Sample, arrival: Arrival, effects: &mut Effects<'_>) {
+    pub fn audio_sample(&mut self, sample: &Sample, arrival: Arrival, effects: &mut Effects) {
         let Some(audio) = self.audio.as_mut().filter(|audio| audio.id == sample.track) else { return };
         if sample.duration > 0 {
             audio.usual_distance = sample.duration;
@@ -267,7 +267,7 @@ impl Assembly {
     }
 
     /// Publishes what can be published.
-    fn flow(&mut self, now: Arrival, effects: &mut Effects<'_>) {
+    fn flow(&mut self, now: Arrival, effects: &mut Effects) {
         if self.run.is_none() && !self.begin(now, effects) {
             return;
         }
@@ -276,7 +276,10 @@ impl Assembly {
         while let Some(next) = self.pending.front() {
             let timescale = next.configuration.timescale;
             let alone = self.pending.len() == 1;
-            if alone && next.track == TrackKind::Video && ticks_to_micros(next.duration.into(), timescale) < PIECE_MICROS {
+            if alone
+                && next.track == TrackKind::Video
+                && ticks_to_micros(next.duration.into(), timescale) < PIECE_MICROS
+            {
                 break;
             }
             let Some(next) = self.pending.pop_front() else { break };
@@ -314,7 +317,7 @@ impl Assembly {
     }
 
     /// Begins a run when it is time; false when it is not.
-    fn begin(&mut self, now: Arrival, effects: &mut Effects<'_>) -> bool {
+    fn begin(&mut self, now: Arrival, effects: &mut Effects) -> bool {
         let Some(since) = self.held_since else { return false };
         let waited = now.monotonic - since >= HOLD.as_micros() as i64;
         if !(waited || self.burst_over && self.audio_known) {
@@ -343,7 +346,7 @@ impl Assembly {
     }
 
     /// Ends the run, if there is one; the next begins at a key frame, with a clock of its own.
-    fn end_run(&mut self, now: Arrival, message: &str, effects: &mut Effects<'_>) {
+    fn end_run(&mut self, now: Arrival, message: &str, effects: &mut Effects) {
         self.flow(now, effects);
         if let Some(run) = self.run.take() {
             effects.list.push(Effect::End(Ending {
@@ -369,12 +372,12 @@ impl Assembly {
     }
 
     /// Time has passed.
-    pub fn tick(&mut self, now: Arrival, effects: &mut Effects<'_>) {
+    pub fn tick(&mut self, now: Arrival, effects: &mut Effects) {
         self.flow(now, effects);
     }
 
     /// Publishes what was kept back, because nothing more will come, and tells which run is open.
-    pub fn finish(&mut self, effects: &mut Effects<'_>) -> Option<RunId> {
+    pub fn finish(&mut self, effects: &mut Effects) -> Option<RunId> {
         for pending in &mut self.pending {
             pending.duration = pending.duration.max(pending.configuration.timescale / 500);
         }
@@ -419,20 +422,15 @@ impl Assembly {
 }
 
 /// Where effects are collected, and where names of runs come from.
-pub struct Effects<'a> {
+#[derive(Debug)]
+pub struct Effects {
     /// What the hub is to be told.
     pub list: Vec<Effect>,
     /// Names the next run.
-    pub next_run: &'a mut dyn FnMut() -> RunId,
+    pub next_run: fn() -> RunId,
 }
 
-impl std::fmt::Debug for Effects<'_> {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Effects").field("list", &self.list).finish_non_exhaustive()
-    }
-}
-
-impl Effects<'_> {
+impl Effects {
     fn publish(&mut self, configuration: &Arc<Configuration>, batch: &mut Vec<Frame>) {
         if batch.is_empty() {
             return;

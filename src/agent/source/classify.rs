@@ -70,8 +70,9 @@ pub fn classify(lines: &[String], profile: &Profile, had_video: bool) -> Conclus
     if let Some(line) = find(&["not currently supported in container", "Could not find tag for codec"]) {
         return unsupported(lines, line, profile, &retry);
     }
-    if let Some(line) = find(&["Error initializing output stream 1:", "Error while opening encoder for output stream #1"])
-        .filter(|_| find(&["dimensions not set"]).is_none())
+    if let Some(line) =
+        find(&["Error initializing output stream 1:", "Error while opening encoder for output stream #1"])
+            .filter(|_| find(&["dimensions not set"]).is_none())
     {
         return retry(Reason::FFmpegFailed, format!("the sound cannot be used: {}", told(line)), next_audio(profile));
     }
@@ -159,10 +160,7 @@ mod tests {
         // As FFmpeg 5.1 says them.
         for (lines, expected) in [
             (vec!["[rtsp @ 0x55] [error] method DESCRIBE failed: 401 Unauthorized"], Some(Reason::CredentialRefused)),
-            (
-                vec!["[error] http://h/: Server returned 403 Forbidden (access denied)"],
-                Some(Reason::CredentialRefused),
-            ),
+            (vec!["[error] http://h/: Server returned 403 Forbidden (access denied)"], Some(Reason::CredentialRefused)),
             (vec!["[rtsp @ 0x55] [error] method DESCRIBE failed: 404 Not Found"], Some(Reason::NotFound)),
             (vec!["[error] /dev/video9: No such file or directory"], Some(Reason::NotFound)),
             (
@@ -219,7 +217,8 @@ mod tests {
         let last = conclusion(&size, &Profile { probe: LARGEST_PROBE, ..profile });
         assert_eq!((last.reason, last.at_once), (Some(Reason::NoVideo), false), "looking harder does not help");
 
-        let font = conclusion(&["[Parsed_drawtext_1 @ 0x] [error] Cannot find a valid font for the family Sans"], &profile);
+        let font =
+            conclusion(&["[Parsed_drawtext_1 @ 0x] [error] Cannot find a valid font for the family Sans"], &profile);
         assert!(font.profile.without_text && font.at_once);
     }
 
@@ -227,8 +226,11 @@ mod tests {
     fn video_is_never_transcoded_unless_it_is_raw() {
         let line = |codec: &str| {
             [
-                format!("[mp4 @ 0x5] [error] Could not find tag for codec {codec} in stream #0, codec not currently supported in container"),
-                "[error] Could not write header for output file #0 (incorrect codec parameters ?): Invalid argument".into(),
+                format!(
+                    "[mp4 @ 0x5] [error] Could not find tag for codec {codec} in stream #0, codec not currently supported in container"
+                ),
+                "[error] Could not write header for output file #0 (incorrect codec parameters ?): Invalid argument"
+                    .into(),
             ]
         };
         let raw = classify(&line("rawvideo"), &Profile::default(), false);

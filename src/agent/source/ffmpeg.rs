@@ -77,7 +77,7 @@ pub struct Life<'a> {
     /// How it was made.
     pub profile: Profile,
     /// Names runs.
-    pub next_run: &'a mut (dyn FnMut() -> RunId + Send),
+    pub next_run: fn() -> RunId,
 }
 
 impl std::fmt::Debug for Life<'_> {
@@ -208,10 +208,8 @@ impl Life<'_> {
     /// Until when something must come, and what it means if nothing does; `None` when only time has to be noticed.
     fn deadline(&self, progress: &Progress) -> (tokio::time::Instant, Option<Stop>) {
         let (at, stop) = if progress.first_picture.is_some() {
-            let limit = stall_limit(
-                Duration::from_millis(self.ingest.stall_timeout_ms),
-                progress.assembly.frame_interval(),
-            );
+            let limit =
+                stall_limit(Duration::from_millis(self.ingest.stall_timeout_ms), progress.assembly.frame_interval());
             (progress.last_picture + limit, Stop::Stalled(limit))
         } else {
             (progress.started + Duration::from_millis(self.ingest.start_timeout_ms), Stop::NoStart)
@@ -264,7 +262,7 @@ impl Life<'_> {
         result
     }
 
-    fn apply(&mut self, progress: &mut Progress, act: impl FnOnce(&mut Progress, &mut Effects<'_>)) {
+    fn apply(&mut self, progress: &mut Progress, act: impl FnOnce(&mut Progress, &mut Effects)) {
         let mut effects = Effects { list: Vec::new(), next_run: self.next_run };
         act(progress, &mut effects);
         for effect in effects.list {

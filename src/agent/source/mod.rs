@@ -113,7 +113,8 @@ impl Unit<'_> {
             let outcome = Outcome { reason: ended.reason, pictures_for: ended.pictures_for };
             match attempts.after(outcome, &self.ingest.reconnect, rand::random()) {
                 Next::GiveUp => {
-                    let message = format!("given up after {} attempts in a row: {}", self.most_attempts(), ended.message);
+                    let message =
+                        format!("given up after {} attempts in a row: {}", self.most_attempts(), ended.message);
                     self.context.set_state(UnitState::Failed, Reason::ReconnectLimitReached, message);
                     self.context.cancel.cancelled().await;
                     return;
@@ -150,7 +151,7 @@ impl Unit<'_> {
             ingest: self.ingest,
             invocation: &invocation,
             profile,
-            next_run: &mut name_run,
+            next_run: name_run,
         };
         life.run().await
     }
@@ -197,14 +198,15 @@ fn read_secrets(source: &Source, secrets: &dyn Secrets) -> Result<Resolved, Secr
         Some(secret) => Ok(secret.expose().to_owned()),
         None => Err(key.clone()),
     };
-    let (location, credentials, passphrase): (Option<&Location>, Option<&Credentials>, Option<&SecretKey>) = match source {
-        Source::Rtsp { location, credentials, .. }
-        | Source::Http { location, credentials }
-        | Source::Hls { location, credentials } => (Some(location), credentials.as_ref(), None),
-        Source::Rtmp { location } => (Some(location), None, None),
-        Source::Srt { location, passphrase, .. } => (Some(location), None, passphrase.as_ref()),
-        Source::V4l2 { .. } | Source::Test { .. } => (None, None, None),
-    };
+    let (location, credentials, passphrase): (Option<&Location>, Option<&Credentials>, Option<&SecretKey>) =
+        match source {
+            Source::Rtsp { location, credentials, .. }
+            | Source::Http { location, credentials }
+            | Source::Hls { location, credentials } => (Some(location), credentials.as_ref(), None),
+            Source::Rtmp { location } => (Some(location), None, None),
+            Source::Srt { location, passphrase, .. } => (Some(location), None, passphrase.as_ref()),
+            Source::V4l2 { .. } | Source::Test { .. } => (None, None, None),
+        };
     let url = match location {
         Some(Location::Secret(key)) => Some(read(key)?),
         _ => None,

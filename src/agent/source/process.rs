@@ -154,8 +154,11 @@ impl Process {
 
     /// Ends it: SIGINT, then SIGTERM, then SIGKILL. Returns its newest messages.
     pub async fn stop(mut self) -> Vec<String> {
-        let steps =
-            [(Signal::SIGINT, BEFORE_TERM), (Signal::SIGTERM, BEFORE_KILL - BEFORE_TERM), (Signal::SIGKILL, BEFORE_KILL)];
+        let steps = [
+            (Signal::SIGINT, BEFORE_TERM),
+            (Signal::SIGTERM, BEFORE_KILL - BEFORE_TERM),
+            (Signal::SIGKILL, BEFORE_KILL),
+        ];
         for (signal, patience) in steps {
             if matches!(self.child.try_wait(), Ok(Some(_))) {
                 break;

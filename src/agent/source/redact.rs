@@ -72,7 +72,8 @@ mod tests {
 
     #[test]
     fn nothing_secret_is_left_of_a_line() {
-        let redactor = Redactor::new(["s3cr%t".to_owned(), "s3".to_owned(), "ab".to_owned(), "key with space".to_owned()]);
+        let redactor =
+            Redactor::new(["s3cr%t".to_owned(), "s3".to_owned(), "ab".to_owned(), "key with space".to_owned()]);
         for (line, expected) in [
             ("[error] rtsp://bob:s3cr%25t@10.0.0.1:554/cam: 401", "[error] rtsp://***@10.0.0.1:554/cam: 401"),
             ("rtsp://bob@host/cam", "rtsp://***@host/cam"),

@@ -1,0 +1,563 @@
+//! From a device to frames in the hub, with real cameras, a real FFmpeg and a real judge.
+
+#[path = "support/mod.rs"]
+mod support;
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+
+use camera_operator::agent::hub::{Event, Hub, Reach, Reader};
+use camera_operator::agent::source;
+use camera_operator::agent::unit::{Board, LogBuffer, Secret, Secrets, UnitContext};
+use camera_operator::media::fmp4::writer::{self, FragmentOptions};
+use camera_operator::media::frame::{Codec, Configuration, Frame, RunId, TrackKind};
+use camera_operator::plan::report::{Reason, UnitReport, UnitState};
+use camera_operator::plan::unit::{
+    Credentials, Ingest, Location, ObjectKey, ObjectKind, ObjectRef, Reconnect, RtspTransport, SecretKey, Source,
+};
+use serde_json::json;
+use support::camera::Camera;
+use support::{PATIENCE, free_port, process};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+#[derive(Debug, Default)]
+struct Vault(Mutex<BTreeMap<String, String>>);
+
+impl Vault {
+    fn set(&self, key: &str, value: &str) {
+        self.0.lock().unwrap().insert(key.into(), value.into());
+    }
+}
+
+impl Secrets for Vault {
+    fn get(&self, key: &SecretKey) -> Option<Secret> {
+        self.0.lock().unwrap().get(&key.key).map(Secret::new)
+    }
+}
+
+fn secret(key: &str) -> SecretKey {
+    SecretKey { namespace: "default".into(), name: "door".into(), key: key.into() }
+}
+
+fn rtsp(url: &str) -> Source {
+    Source::Rtsp { location: Location::Url(url.into()), transport: RtspTransport::Tcp, credentials: None }
+}
+
+/// An ingest unit that runs.
+struct Unit {
+    context: UnitContext,
+    vault: Arc<Vault>,
+    hub: Arc<Hub>,
+    task: JoinHandle<()>,
+}
+
+impl Unit {
+    async fn start(source: Source) -> Self {
+        Self::start_with(source, |_| {}, &[]).await
+    }
+
+    async fn start_with(source: Source, change: impl FnOnce(&mut Ingest), secrets: &[(&str, &str)]) -> Self {
+        let mut ingest = Ingest {
+            source,
+            stall_timeout_ms: 3000,
+            start_timeout_ms: 20_000,
+            reconnect: Reconnect { initial_delay_ms: 300, max_delay_ms: 2000, max_attempts: None },
+            ring_ms: 60_000,
+            ring_bytes: 64 << 20,
+        };
+        change(&mut ingest);
+        let object = ObjectRef { kind: ObjectKind::Camera, key: ObjectKey::new("default", "door") };
+        let board = Arc::new(Board::default());
+        board.insert_unit(UnitReport {
+            object: object.clone(),
+            generation: 1,
+            state: UnitState::Starting,
+            reason: Reason::Connecting,
+            message: String::new(),
+            since: Default::default(),
+            notices: Vec::new(),
+            reconnects: 0,
+            media: None,
+            recording: None,
+        });
+        let vault = Arc::new(Vault::default());
+        for (key, value) in secrets {
+            vault.set(key, value);
+        }
+        let context = UnitContext {
+            object: object.clone(),
+            uid: "uid".into(),
+            registry: Arc::default(),
+            board,
+            secrets: vault.clone(),
+            logs: Arc::new(LogBuffer::default()),
+            cancel: CancellationToken::new(),
+        };
+        let task = tokio::spawn(source::run(context.clone(), ingest));
+        let hub = context.registry.hubs.wait_for(&object.key).await;
+        Self { context, vault, hub, task }
+    }
+
+    fn report(&self) -> UnitReport {
+        self.context.board.unit(&self.context.object).unwrap()
+    }
+
+    /// Waits until the report is as wanted.
+    async fn until(&self, what: &str, wanted: impl Fn(&UnitReport) -> bool) -> UnitReport {
+        let mut changes = self.context.board.subscribe();
+        let found = timeout(PATIENCE, async {
+            loop {
+                changes.mark_unchanged();
+                let report = self.report();
+                if wanted(&report) {
+                    return report;
+                }
+                changes.changed().await.unwrap();
+            }
+        });
+        found.await.unwrap_or_else(|_| panic!("never {what}: {:?}\n{}", self.report(), self.log()))
+    }
+
+    fn log(&self) -> String {
+        self.context.logs.lines().iter().map(|line| format!("{} {}\n", line.level, line.message)).collect()
+    }
+
+    async fn stop(self) {
+        self.context.cancel.cancel();
+        timeout(PATIENCE, self.task).await.expect("the unit stops").unwrap();
+        assert!(self.context.registry.hubs.all().is_empty());
+    }
+}
+
+/// What a reader of the hub got.
+#[derive(Default)]
+struct Seen {
+    configurations: Vec<(RunId, Arc<Configuration>)>,
+    frames: Vec<Arc<Frame>>,
+    endings: Vec<(RunId, Reason)>,
+}
+
+impl Seen {
+    fn of(&self, track: TrackKind) -> Vec<Arc<Frame>> {
+        self.frames.iter().filter(|frame| frame.track == track).cloned().collect()
+    }
+
+    fn video(&self) -> Vec<Arc<Frame>> {
+        self.of(TrackKind::Video)
+    }
+
+    fn audio(&self) -> Vec<Arc<Frame>> {
+        self.of(TrackKind::Audio)
+    }
+
+    fn newest(&self) -> &Arc<Configuration> {
+        &self.configurations.last().expect("a configuration").1
+    }
+
+    /// Reads until enough is there.
+    async fn read(&mut self, reader: &mut Reader, unit: &Unit, what: &str, enough: impl Fn(&Self) -> bool) {
+        let result = timeout(PATIENCE, async {
+            while !enough(self) {
+                for event in reader.next().await.expect("the hub is open") {
+                    match event {
+                        Event::Configuration { run, configuration } => self.configurations.push((run, configuration)),
+                        Event::Frame(frame) => self.frames.push(frame),
+                        Event::Ended(ending) => self.endings.push((ending.run, ending.reason)),
+                        Event::Lost(lost) => panic!("lost {lost}"),
+                    }
+                }
+            }
+        });
+        if result.await.is_err() {
+            panic!("never {what}: {} video, {} audio\n{}", self.video().len(), self.audio().len(), unit.log());
+        }
+    }
+
+    /// The rules that hold for any source.
+    fn check(&self) {
+        let mut next: BTreeMap<RunId, u64> = BTreeMap::new();
+        for frame in &self.frames {
+            let expected = next.entry(frame.run).or_insert(frame.sequence);
+            assert_eq!(frame.sequence, *expected, "sequences have no holes");
+            *expected += 1;
+            assert!(frame.decode_time >= 0 && frame.duration > 0 && !frame.payload.is_empty(), "{frame:?}");
+        }
+        for track in [TrackKind::Video, TrackKind::Audio] {
+            for pair in self.of(track).windows(2).filter(|pair| pair[0].run == pair[1].run) {
+                assert_eq!(
+                    pair[0].decode_time + i64::from(pair[0].duration),
+                    pair[1].decode_time,
+                    "durations are distances"
+                );
+                assert!(pair[0].utc < pair[1].utc);
+            }
+        }
+        let now = jiff::Timestamp::now().as_microsecond();
+        let last = self.frames.last().expect("frames").utc.0;
+        assert!((now - last).abs() < 10_000_000, "the newest frame is dated {} s ago", (now - last) / 1_000_000);
+    }
+
+    /// The pictures of the newest run as FFmpeg decodes them: how many, and what it complains of.
+    fn decode(&self) -> (usize, String) {
+        let (run, configuration) = self.configurations.last().expect("a configuration");
+        let frames: Vec<Arc<Frame>> = self
+            .frames
+            .iter()
+            .filter(|frame| frame.run == *run && frame.generation == configuration.generation)
+            .cloned()
+            .collect();
+        let mut file = tempfile::NamedTempFile::with_suffix(".mp4").unwrap();
+        file.write_all(&writer::write_header(configuration, configuration.audio.is_some())).unwrap();
+        let fragment = writer::write_fragment(1, &frames, configuration.audio.is_some(), FragmentOptions::default());
+        file.write_all(&fragment.to_bytes()).unwrap();
+        let output = Command::new("ffmpeg")
+            .args(["-nostdin", "-v", "error", "-i"])
+            .arg(file.path())
+            .args(["-map", "0:v", "-fps_mode", "passthrough", "-f", "framehash", "-"])
+            .output()
+            .unwrap();
+        let pictures = String::from_utf8_lossy(&output.stdout).lines().filter(|line| !line.starts_with('#')).count();
+        (pictures, String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+}
+
+fn enough(video: usize, audio: usize) -> impl Fn(&Seen) -> bool {
+    move |seen| seen.video().len() >= video && seen.audio().len() >= audio
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn h264_with_aac() {
+    let mut camera = Camera::start("--audio aac");
+    let unit = Unit::start(rtsp(&camera.url)).await;
+    let mut reader = unit.hub.subscribe(Reach::FromOldest);
+    let mut seen = Seen::default();
+    seen.read(&mut reader, &unit, "30 pictures with sound", enough(30, 60)).await;
+    seen.check();
+    let configuration = seen.newest();
+    assert_eq!(seen.configurations.len(), 1, "the sound is known before the first frame is out");
+    assert_eq!(
+        (configuration.video.codec, configuration.video.width, configuration.video.height),
+        (Codec::H264, 320, 240)
+    );
+    assert!(configuration.video.codec_string.starts_with("avc1.42"), "{}", configuration.video.codec_string);
+    let audio = configuration.audio.as_ref().expect("sound");
+    assert_eq!((audio.codec, audio.sample_rate, audio.channels), (Codec::Aac, 48_000, 1));
+    assert_eq!(audio.codec_string, "mp4a.40.2");
+    // Both tracks share time zero: what is seen and heard at once is captured at once.
+    let end = |frames: &[Arc<Frame>]| frames.last().map(|frame| frame.utc.0).unwrap();
+    assert!((end(&seen.video()) - end(&seen.audio())).abs() < 1_000_000);
+    let (pictures, complaints) = seen.decode();
+    assert_eq!((pictures, complaints.as_str()), (seen.video().len(), ""));
+
+    let report = unit
+        .until("measured", |report| report.media.as_ref().is_some_and(|media| media.frames_per_second_milli > 0))
+        .await;
+    assert_eq!((report.state, report.reason), (UnitState::Running, Reason::Streaming));
+    let media = report.media.unwrap();
+    assert_eq!((media.video_codec.as_str(), media.width, media.audio_codec.as_deref()), ("H264", 320, Some("AAC")));
+    assert!((9_000..=11_000).contains(&media.frames_per_second_milli), "{}", media.frames_per_second_milli);
+    assert_eq!(camera.stats().total_connections, 1);
+    unit.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn h265_with_g711_becomes_hvc1_with_aac() {
+    let camera = Camera::start("--codec h265 --audio alaw");
+    let unit = Unit::start(rtsp(&camera.url)).await;
+    let mut reader = unit.hub.subscribe(Reach::FromOldest);
+    let mut seen = Seen::default();
+    seen.read(&mut reader, &unit, "20 pictures with sound", enough(20, 20)).await;
+    seen.check();
+    let configuration = seen.newest();
+    assert_eq!(&configuration.video.sample_entry[4..8], b"hvc1");
+    assert!(configuration.video.codec_string.starts_with("hvc1.1.6.L"), "{}", configuration.video.codec_string);
+    assert_eq!((configuration.video.width, configuration.video.height), (320, 240));
+    assert_eq!(configuration.audio.as_ref().map(|audio| (audio.codec, audio.sample_rate)), Some((Codec::Aac, 16_000)));
+    let (pictures, complaints) = seen.decode();
+    assert_eq!((pictures, complaints.as_str()), (seen.video().len(), ""));
+    assert_eq!(unit.report().reconnects, 0, "finding out is no reconnection");
+    unit.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_password_is_named_and_the_right_one_taken_up() {
+    let right = "s3cr%t/@: 'q\"";
+    let camera = Camera::with_password("", "bob", right);
+    let credentials = Credentials { username: secret("username"), password: secret("password") };
+    let source = Source::Rtsp {
+        location: Location::Url(camera.url.clone()),
+        transport: RtspTransport::Tcp,
+        credentials: Some(credentials),
+    };
+    let unit = Unit::start_with(source, |_| {}, &[("username", "bob")]).await;
+    unit.until("missing", |report| report.reason == Reason::SecretMissing).await;
+    unit.vault.set("password", "wr0ng-one");
+    unit.until("refused", |report| report.reason == Reason::CredentialRefused).await;
+    unit.vault.set("password", right);
+    unit.until("streaming", |report| report.reason == Reason::Streaming).await;
+
+    let ours = std::process::id();
+    let mut ffmpegs = 0;
+    for pid in process::tree(ours).into_iter().filter(|pid| *pid != ours) {
+        let seen = String::from_utf8_lossy(&process::arguments_and_environment(pid)).into_owned();
+        for secret in [right, "s3cr", "wr0ng-one"] {
+            assert!(!seen.contains(secret), "{seen}");
+        }
+        ffmpegs += usize::from(seen.starts_with("ffmpeg") && seen.contains("pipe:0"));
+    }
+    assert!(ffmpegs > 0, "the process is there to look at");
+    let told = format!("{} {:?}", unit.log(), unit.report());
+    for secret in [right, "s3cr", "wr0ng-one", "bob"] {
+        assert!(!told.contains(secret), "{told}");
+    }
+    unit.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_sound_one_connection_is_enough() {
+    let mut camera = Camera::start("--metadata");
+    let unit = Unit::start(rtsp(&camera.url)).await;
+    let mut reader = unit.hub.subscribe(Reach::FromOldest);
+    let mut seen = Seen::default();
+    seen.read(&mut reader, &unit, "30 pictures", enough(30, 0)).await;
+    seen.check();
+    assert_eq!((seen.configurations.len(), seen.newest().audio.is_some(), seen.audio().len()), (1, false, 0));
+    assert_eq!(camera.stats().total_connections, 1);
+    unit.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sound_that_is_announced_and_never_sent_holds_nothing_back() {
+    let mut camera = Camera::start("--audio aac --silent-audio");
+    let unit = Unit::start(rtsp(&camera.url)).await;
+    let mut reader = unit.hub.subscribe(Reach::FromOldest);
+    let mut seen = Seen::default();
+    seen.read(&mut reader, &unit, "30 pictures", enough(30, 0)).await;
+    seen.check();
+    assert!(seen.newest().audio.is_none());
+    // It comes late: a new configuration, in the same run.
+    camera.ask(&json!({"do": "startAudio"}));
+    seen.read(&mut reader, &unit, "late sound", enough(40, 30)).await;
+    seen.check();
+    assert!(seen.newest().audio.is_some());
+    assert_eq!(seen.newest().generation, 1);
+    assert_eq!(seen.configurations[0].0, seen.configurations[1].0);
+    // It stops: pictures go on.
+    camera.ask(&json!({"do": "stopAudio"}));
+    let pictures = seen.video().len();
+    seen.read(&mut reader, &unit, "pictures after the sound", enough(pictures + 40, 0)).await;
+    seen.check();
+    assert_eq!(camera.stats().total_connections, 1);
+    unit.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn frozen_pictures_are_a_stall_whatever_the_sound_does() {
+    let mut camera = Camera::start("--audio aac");
+    let unit = Unit::start(rtsp(&camera.url)).await;
+    let mut reader = unit.hub.subscribe(Reach::FromOldest);
+    let mut seen = Seen::default();
+    seen.read(&mut reader, &unit, "pictures", enough(10, 10)).await;
+    camera.freeze();
+    let report = unit.until("stalled", |report| report.reason == Reason::Stalled).await;
+    assert_eq!(report.state, UnitState::Reconnecting);
+    seen.read(&mut reader, &unit, "the end of the run", |seen| !seen.endings.is_empty()).await;
+    assert_eq!(seen.endings[0].1, Reason::Stalled);
+    camera.unfreeze();
+    seen.read(&mut reader, &unit, "a new run", |seen| seen.configurations.len() == 2).await;
+    seen.read(&mut reader, &unit, "pictures again", enough(30, 30)).await;
+    seen.check();
+    assert!(seen.configurations[1].0 > seen.configurations[0].0);
+    assert!(unit.report().reconnects > 0);
+    unit.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_camera_that_dies_and_comes_back() {
+    let mut camera = Camera::start("");
+    let unit = Unit::start(rtsp(&camera.url)).await;
+    unit.until("streaming", |report| report.reason == Reason::Streaming).await;
+    camera.kill();
+    unit.until("unreachable", |report| report.reason == Reason::Unreachable).await;
+    camera.restart();
+    camera.ask(&json!({"do": "refuse", "on": true}));
+    unit.until("not found", |report| report.reason == Reason::NotFound).await;
+    camera.ask(&json!({"do": "refuse", "on": false}));
+    unit.until("streaming again", |report| report.reason == Reason::Streaming).await;
+    // The process stands still and the kernel keeps its connections.
+    camera.pause();
+    unit.until("stalled", |report| report.reason == Reason::Stalled).await;
+    camera.resume();
+    unit.until("streaming once more", |report| report.reason == Reason::Streaming).await;
+    unit.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn attempts_are_limited_when_a_limit_is_set() {
+    let url = format!("rtsp://127.0.0.1:{}/stream", free_port());
+    let unit = Unit::start_with(rtsp(&url), |ingest| ingest.reconnect.max_attempts = Some(2), &[]).await;
+    let report = unit.until("given up", |report| report.state == UnitState::Failed).await;
+    assert_eq!((report.reason, report.reconnects), (Reason::ReconnectLimitReached, 1));
+    unit.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reordered_pictures_keep_their_order() {
+    let camera = Camera::start("--b-frames 2");
+    let unit = Unit::start(rtsp(&camera.url)).await;
+    let mut reader = unit.hub.subscribe(Reach::FromOldest);
+    let mut seen = Seen::default();
+    seen.read(&mut reader, &unit, "40 pictures", enough(40, 0)).await;
+    seen.check();
+    let video = seen.video();
+    assert!(video.iter().any(|frame| frame.composition_offset != video[0].composition_offset), "they are reordered");
+    let mut shown: Vec<i64> = video.iter().map(|frame| frame.presentation_time()).collect();
+    shown.sort_unstable();
+    shown.dedup();
+    assert_eq!(shown.len(), video.len(), "every picture has a time of its own");
+    let (pictures, complaints) = seen.decode();
+    assert_eq!((pictures, complaints.as_str()), (video.len(), ""));
+    unit.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_resolution_is_a_new_configuration() {
+    let mut camera = Camera::start("");
+    let unit = Unit::start(rtsp(&camera.url)).await;
+    let mut reader = unit.hub.subscribe(Reach::FromOldest);
+    let mut seen = Seen::default();
+    seen.read(&mut reader, &unit, "pictures", enough(10, 0)).await;
+    camera.ask(&json!({"do": "resolution", "width": 640, "height": 368}));
+    seen.read(&mut reader, &unit, "a new configuration", |seen| seen.configurations.len() > 1).await;
+    let pictures = seen.video().len();
+    seen.read(&mut reader, &unit, "pictures of the new size", enough(pictures + 10, 0)).await;
+    seen.check();
+    assert_eq!((seen.newest().video.width, seen.newest().video.height, seen.newest().generation), (640, 368, 1));
+    let first = seen.video().into_iter().find(|frame| frame.generation == 1).unwrap();
+    assert!(first.is_video_key());
+    let (decoded, complaints) = seen.decode();
+    assert_eq!((decoded > 5, complaints.as_str()), (true, ""));
+    unit.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_and_odd_cameras() {
+    for options in [
+        "--fps 1 --key-interval 3",
+        "--parameter-sets sdp",
+        "--codec h265 --parameter-sets sdp --transport udp",
+        "--codec mjpeg --audio mulaw",
+        "--audio opus",
+    ] {
+        let camera = Camera::start(options);
+        let source = Source::Rtsp {
+            location: Location::Url(camera.url.clone()),
+            transport: if options.contains("udp") { RtspTransport::Udp } else { RtspTransport::Tcp },
+            credentials: None,
+        };
+        let unit = Unit::start(source).await;
+        let mut reader = unit.hub.subscribe(Reach::FromOldest);
+        let mut seen = Seen::default();
+        let audio = if options.contains("audio") { 10 } else { 0 };
+        seen.read(&mut reader, &unit, options, enough(8, audio)).await;
+        seen.check();
+        assert_eq!(seen.newest().video.width, 320, "{options}");
+        let (pictures, complaints) = seen.decode();
+        assert_eq!((pictures > 0, complaints.as_str()), (true, ""), "{options}");
+        unit.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_synthetic_camera() {
+    let source = Source::Test {
+        width: 320,
+        height: 180,
+        frames_per_second: 15,
+        key_frame_interval_ms: 1000,
+        audio: true,
+        text: "It's 100%: a [test], with\\odd; text".into(),
+    };
+    let unit = Unit::start(source).await;
+    let mut reader = unit.hub.subscribe(Reach::FromOldest);
+    let mut seen = Seen::default();
+    seen.read(&mut reader, &unit, "pictures with sound", enough(40, 60)).await;
+    seen.check();
+    let keys = seen.video().iter().filter(|frame| frame.is_video_key()).count();
+    assert!((2..=4).contains(&keys), "{keys} key frames in 40 pictures");
+    assert!(!unit.log().contains("ffmpeg:"), "{}", unit.log());
+    let (pictures, complaints) = seen.decode();
+    assert_eq!((pictures, complaints.as_str()), (seen.video().len(), ""));
+    unit.stop().await;
+}
+
+/// An FFmpeg that plays a device; ended when dropped.
+struct Device(Child);
+
+impl Device {
+    fn start(output: &[&str]) -> Self {
+        Self::start_from(&["-re", "-f", "lavfi", "-i", "testsrc2=size=320x240:rate=10"], output)
+    }
+
+    fn start_from(input: &[&str], output: &[&str]) -> Self {
+        let child = Command::new("ffmpeg")
+            .args(["-nostdin", "-v", "error"])
+            .args(input)
+            .args(output)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        Self(child)
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+async fn pictures_of(source: Source, change: impl FnOnce(&mut Ingest), secrets: &[(&str, &str)]) -> (Seen, Unit) {
+    let unit = Unit::start_with(source, change, secrets).await;
+    let mut reader = unit.hub.subscribe(Reach::FromOldest);
+    let mut seen = Seen::default();
+    seen.read(&mut reader, &unit, "pictures", enough(30, 0)).await;
+    (seen, unit)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn motion_jpeg_over_http_gets_its_times_from_arrival() {
+    let url = format!("http://127.0.0.1:{}/camera", free_port());
+    let _device = Device::start(&["-f", "mpjpeg", "-listen", "1", &url]);
+    let source = Source::Http { location: Location::Url(url), credentials: None };
+    let (seen, unit) = pictures_of(source, |_| {}, &[]).await;
+    seen.check();
+    assert_eq!(seen.newest().video.codec, Codec::Mjpeg);
+    let video = seen.video();
+    let span = (video.last().unwrap().utc.0 - video[0].utc.0) / (video.len() as i64 - 1);
+    assert!((70_000..=140_000).contains(&span), "10 pictures a second are {span} µs apart");
+    unit.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn srt_with_a_passphrase() {
+    let port = free_port();
+    let listener = format!("srt://127.0.0.1:{port}?mode=listener&passphrase=0123456789ab");
+    let _device = Device::start(&["-c:v", "libx264", "-tune", "zerolatency", "-g", "10", "-f", "mpegts", &listener]);
+    let source = Source::Srt {
+        location: Location::Url(format!("srt://127.0.0.1:{port}")),
+        passphrase: Some(secret("passphrase")),
+        stream_id: None,
+        latency_ms: 120,
+    };
+    let (seen, unit) = pictures_of(source, |_| {}, &[("passphrase", "0123456789ab")]).await;
+    seen.check();
+    assert!(!unit.log().contains("0123456789ab"));
+    unit.stop().await;
+}
