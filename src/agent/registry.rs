@@ -2,12 +2,15 @@
 //! when a unit starts and go when it ends; nothing is ever waited for here.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio::sync::watch;
 
 use super::hub::Hub;
-use crate::archive::Archive;
+use super::retention::Retention;
+use crate::archive::lock::Holder;
+use crate::archive::{Archive, ArchiveError, WeakArchive};
 use crate::plan::unit::{DeclaredRecording, ObjectKey};
 
 /// One kind of thing by object key.
@@ -75,8 +78,34 @@ pub struct Registry {
     pub hubs: Table<Hub>,
     /// Open archives, by archive.
     pub archives: Table<Archive>,
+    /// Which of them are open in this process, by folder.
+    pub opened_archives: OpenedArchives,
+    /// What keeps open archives within their rules, by archive.
+    pub retention: Table<Retention>,
     /// The recordings that the plan declares, running or not.
     pub declared: Declared,
+}
+
+/// Archives that somebody in this process still has open: opening one again shares it, instead of failing at our own lock.
+#[derive(Debug, Default)]
+pub struct OpenedArchives {
+    archives: Mutex<BTreeMap<PathBuf, WeakArchive>>,
+}
+
+impl OpenedArchives {
+    /// Opens the archive in a folder. Blocks on the disk.
+    ///
+    /// # Errors
+    /// See [`Archive::open`].
+    pub fn open(&self, root: &Path) -> Result<Archive, ArchiveError> {
+        let mut archives = self.archives.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(archive) = archives.get(root).and_then(WeakArchive::upgrade) {
+            return Ok(archive);
+        }
+        let archive = Archive::open(root, &Holder::this_process("camera-operator"))?;
+        archives.insert(root.to_owned(), archive.downgrade());
+        Ok(archive)
+    }
 }
 
 /// The recordings that the plan in force declares; tells of changes.

@@ -12,6 +12,7 @@ use axum::{Json, Router};
 use serde::Deserialize;
 
 use super::metrics::{self, Exposition};
+use super::recordings;
 use super::supervisor::Agent;
 use crate::plan::report::Report;
 
@@ -31,8 +32,7 @@ pub fn routes(agent: Arc<Agent>) -> Router {
 
 /// The media of the agent's units only: what a gateway serves as its own.
 pub fn media_routes(agent: &Arc<Agent>) -> Router {
-    let _ = agent;
-    Router::new()
+    Router::new().merge(recordings::routes(agent.registry.clone()))
 }
 
 async fn ready(State(agent): State<Arc<Agent>>) -> (StatusCode, &'static str) {

@@ -20,7 +20,7 @@ use sha2::{Digest as _, Sha256};
 use super::ArchiveError;
 use super::export_timeline::{Slice, Timeline, TrackSetup};
 use super::fragments;
-use super::index::{FileEntry, FileName};
+use super::index::{FileEntry, FileName, RecordingPath};
 use super::recording::{Lease, RecordingIndex};
 use super::span::{self, Piece, range_end};
 use crate::media::fmp4::boxes::write_file_type;
@@ -158,6 +158,11 @@ impl Export {
             from: movie.from,
             duration_micros: movie.duration_micros,
         })
+    }
+
+    /// Of which recording.
+    pub fn path(&self) -> &RecordingPath {
+        self.index.path()
     }
 
     /// Size in bytes.

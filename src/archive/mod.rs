@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 pub mod coverage;
 pub mod cut;
@@ -19,6 +19,7 @@ pub mod folder;
 pub mod fragments;
 pub mod index;
 pub mod layout;
+pub mod ledger;
 pub mod lock;
 pub mod mark;
 pub mod media_file;
@@ -131,6 +132,17 @@ pub struct Archive {
     inner: Arc<Inner>,
 }
 
+/// An archive that may have been closed meanwhile.
+#[derive(Debug, Clone)]
+pub struct WeakArchive(Weak<Inner>);
+
+impl WeakArchive {
+    /// The archive, if anybody still has it open.
+    pub fn upgrade(&self) -> Option<Archive> {
+        self.0.upgrade().map(|inner| Archive { inner })
+    }
+}
+
 #[derive(Debug)]
 struct Inner {
     root: Folder,
@@ -151,6 +163,11 @@ impl Archive {
         Ok(Self {
             inner: Arc::new(Inner { root, recordings: Mutex::default(), retention: Mutex::default(), _lock: lock }),
         })
+    }
+
+    /// A handle that does not keep it open.
+    pub fn downgrade(&self) -> WeakArchive {
+        WeakArchive(Arc::downgrade(&self.inner))
     }
 
     /// Where it is, for messages.

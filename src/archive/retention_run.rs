@@ -100,6 +100,8 @@ pub struct Request {
     pub confirmed: bool,
     /// When the next run is due, as far as is known: what is foreseen is foreseen for then.
     pub next_run: Option<UtcMicros>,
+    /// So many bytes are to be free even if the archive's `minFree` is less.
+    pub least_free_bytes: u64,
 }
 
 /// A deletion as it is printed.
@@ -315,7 +317,7 @@ fn prepare(
         now,
         clock_doubt: clock_doubt(now, newest, &state, synchronised()),
         free_bytes: archive.space()?.free_bytes,
-        min_free_bytes: state.rules.min_free_bytes,
+        min_free_bytes: state.rules.min_free_bytes.max(request.least_free_bytes),
         orphans_ms: state.rules.orphans_ms,
         foresight: state.foresight,
         confirmed: request.confirmed,

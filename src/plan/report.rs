@@ -114,6 +114,10 @@ pub enum Reason {
     ArchiveFull,
     /// The archive cannot be written (IO error).
     ArchiveWriteFailed,
+    /// Retention holds files back that its rules name, until a person confirms.
+    RetentionWithheld,
+    /// Pictures are there, but the key frame that they need is not.
+    Undecodable,
     /// Too slow a disk: the recorder fell out of the hub's ring.
     RecorderOverrun,
     /// A clip was stopped by its owner.
@@ -139,6 +143,12 @@ impl Reason {
     pub fn name(self) -> String {
         // The variants are named as users see them.
         format!("{self:?}")
+    }
+
+    /// The reason of a name, as gaps are written down; one that nobody knows was written by another version, and all that is
+    /// certain is that nothing was recorded.
+    pub fn parse(name: &str) -> Self {
+        serde_json::from_value(serde_json::Value::String(name.to_owned())).unwrap_or(Self::RecorderDown)
     }
 
     /// The numeric code that users of the replaced systems know: 101 camera unreachable, 102 FFmpeg failed, 103 refused
