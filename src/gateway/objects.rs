@@ -8,7 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Gateway;
-use super::problem::{Problem, parse_kind};
+use super::problem::{Problem, UnknownKind, parse_kind};
 use super::world::{Action, LogLine, Object, Snapshot, WorldError};
 use crate::plan::unit::{ObjectKey, ObjectKind, ObjectRef};
 
@@ -60,7 +60,7 @@ fn object_list(kind: ObjectKind, snapshot: Snapshot) -> ObjectList {
     }
 }
 
-fn reference(namespace: String, kind: &str, name: String) -> Result<ObjectRef, Problem> {
+fn reference(namespace: String, kind: &str, name: String) -> Result<ObjectRef, UnknownKind> {
     Ok(ObjectRef { kind: parse_kind(kind)?, key: ObjectKey { namespace, name } })
 }
 

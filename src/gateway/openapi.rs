@@ -1,4 +1,4 @@
-//! The description of the HTTP interface (OpenAPI 3.1), made from the code, and the page that shows it. Media routes are
+//! The description of the HTTP interface (`OpenAPI` 3.1), made from the code, and the page that shows it. Media routes are
 //! handed to the gateway ready made, so they are described in [`super::openapi_media`].
 
 use std::io::Write as _;
@@ -85,7 +85,7 @@ fn add_kinds(schemas: &mut Value) {
     schemas["Resource"]["anyOf"] = any.into();
 }
 
-/// Prints the description of the HTTP interface (OpenAPI 3.1), as `/openapi.json` has it.
+/// Prints the description of the HTTP interface as `/openapi.json` has it.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// Writes it into this file instead of printing it.

@@ -34,8 +34,9 @@ pub(super) async fn serve(request: Request) -> Response {
 }
 
 fn answer(name: &str, file: &EmbeddedFile, asked: &HeaderMap) -> Response {
-    let hash: String = file.metadata.sha256_hash()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
-    let tag = format!("\"{hash}\"");
+    let mut half = [0; 16];
+    half.copy_from_slice(&file.metadata.sha256_hash()[..16]);
+    let tag = format!("\"{:032x}\"", u128::from_be_bytes(half));
     // Vite puts a hash of the content into the names under `assets/`.
     let cache = if name.starts_with("assets/") { "public, max-age=31536000, immutable" } else { "no-cache" };
     let mut headers = HeaderMap::new();

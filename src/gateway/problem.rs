@@ -27,10 +27,15 @@ impl From<WorldError> for Problem {
     }
 }
 
-/// 404 for a kind that does not exist.
-pub fn unknown_kind(kind: &str) -> Problem {
-    let known: Vec<_> = KINDS.iter().map(|kind| kind.plural()).collect();
-    Problem::not_found(format!("There is no kind `{kind}`; write one of {}.", known.join(", ")))
+/// A kind that does not exist.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownKind(pub String);
+
+impl From<UnknownKind> for Problem {
+    fn from(UnknownKind(kind): UnknownKind) -> Self {
+        let known: Vec<_> = KINDS.iter().map(|kind| kind.plural()).collect();
+        Self::not_found(format!("There is no kind `{kind}`; write one of {}.", known.join(", ")))
+    }
 }
 
 /// The kinds that have a place in the API, in the order in which they are listed.
@@ -39,9 +44,9 @@ pub const KINDS: [ObjectKind; 4] = [ObjectKind::Camera, ObjectKind::Stream, Obje
 /// The kind of a path's `{kind}`.
 ///
 /// # Errors
-/// 404 that names the kinds that there are.
-pub fn parse_kind(plural: &str) -> Result<ObjectKind, Problem> {
-    KINDS.into_iter().find(|kind| kind.plural() == plural).ok_or_else(|| unknown_kind(plural))
+/// When there is no such kind.
+pub fn parse_kind(plural: &str) -> Result<ObjectKind, UnknownKind> {
+    KINDS.into_iter().find(|kind| kind.plural() == plural).ok_or_else(|| UnknownKind(plural.to_owned()))
 }
 
 /// Middleware: an error response that is no problem document becomes one, with its status and headers kept.

@@ -11,13 +11,19 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::manifests::Declared;
-use super::planning::{self, Planned};
+use super::planning;
 use super::secrets::ManifestSecrets;
 use super::state::{self, Field, State};
 use super::store::Store;
 use crate::agent::supervisor::Agent;
-use crate::gateway::world::ChangeKind;
+use crate::gateway::world::{ChangeKind, Snapshot};
+use crate::plan::objects::Objects;
+use crate::plan::resolve::{self, Environment, Planned};
+use crate::plan::status;
 use crate::plan::unit::ObjectRef;
+
+/// Objects by reference, as manifests declare them.
+pub type Declarations = BTreeMap<ObjectRef, Value>;
 
 /// What is wanted, and what people set over it.
 #[derive(Debug, Default)]
@@ -79,11 +85,6 @@ impl Control {
         wanted.declared.problems.iter().chain(&wanted.save_problem).cloned().collect()
     }
 
-    /// The data folder.
-    pub fn data(&self) -> &std::path::Path {
-        &self.data
-    }
-
     /// Puts what the manifests say in force. Returns what changed.
     pub async fn declare(&self, declared: Declared) -> Vec<(ChangeKind, ObjectRef)> {
         let changed = {
@@ -128,6 +129,10 @@ impl Control {
         changed
     }
 
+    fn environment(&self) -> Environment {
+        Environment { agent: "run".into(), data: self.data.to_string_lossy().into_owned() }
+    }
+
     /// Saves what has to outlive a restart. A failure is told, but nothing is undone: a full disk must not keep anybody from
     /// stopping a camera.
     async fn save(&self) {
@@ -158,7 +163,7 @@ impl Control {
         loop {
             changes.mark_unchanged();
             if self.is_ready() {
-                let planned = Arc::new(planning::plan(&self.store.list(None, None), &self.data));
+                let planned = Arc::new(resolve::plan(&typed(&self.store.list(None, None)), &self.environment()));
                 // Before the agent has it, so that statuses never judge new objects by an old plan.
                 self.planned.send_replace(planned.clone());
                 self.agent.apply(&planned.plan).await;
@@ -180,7 +185,7 @@ impl Control {
             changes.mark_unchanged();
             let report = self.agent.board.report();
             let objects = self.store.list(None, None);
-            for (reference, status) in planning::statuses(&objects, &current, &report, Timestamp::now()) {
+            for (reference, status) in status::statuses(&typed(&objects), &current, &report, Timestamp::now()) {
                 let before = self.store.get(&reference);
                 if self.store.set_status(&reference, status) {
                     let has_unit = report.units.iter().any(|unit| unit.object == reference);
@@ -209,12 +214,13 @@ impl Control {
     }
 }
 
+fn typed(snapshot: &Snapshot) -> Objects {
+    planning::typed(snapshot.objects.iter().map(|(reference, object)| (reference, &**object)))
+}
+
 /// Reason and message of an object's condition `Ready`.
 fn ready_reason(object: &Value) -> Option<(&str, &str)> {
     let conditions = object["status"]["conditions"].as_array()?;
     let ready = conditions.iter().find(|condition| condition["type"] == "Ready")?;
     Some((ready["reason"].as_str()?, ready["message"].as_str().unwrap_or_default()))
 }
-
-/// Objects by reference, as they are collected before they are stored.
-pub type Objects = BTreeMap<ObjectRef, Value>;

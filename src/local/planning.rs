@@ -1,52 +1,53 @@
-//! Stub until plan::resolve and plan::status are here.
+//! Between the store's objects, which are JSON, and the planner's, which are typed. Must not decide anything.
 
-use std::path::Path;
+use serde_json::Value;
 
-use jiff::Timestamp;
-use serde_json::{Value, json};
+use super::control::Declarations;
+use crate::plan::objects::Objects;
+use crate::plan::unit::{ObjectKind, ObjectRef};
 
-use super::control::Objects;
-use crate::gateway::world::Snapshot;
-use crate::plan::report::Report;
-use crate::plan::unit::{ObjectRef, PLAN_VERSION, Plan};
-
-/// A plan and what could not be planned.
-#[derive(Debug)]
-pub struct Planned {
-    /// The plan.
-    pub plan: Plan,
-}
-
-impl Default for Planned {
-    fn default() -> Self {
-        Self {
-            plan: Plan {
-                version: PLAN_VERSION,
-                agent: "run".into(),
-                archives: Vec::new(),
-                recordings: Vec::new(),
-                units: Vec::new(),
-            },
+/// The typed objects. One that cannot be typed is left out and told: it was checked when it was read, so this is a mistake
+/// of the program, which must not keep the other cameras from running.
+pub fn typed<'a>(objects: impl IntoIterator<Item = (&'a ObjectRef, &'a Value)>) -> Objects {
+    let mut typed = Objects::default();
+    for (reference, object) in objects {
+        if let Err(error) = typed.insert_value(reference.kind, object.clone()) {
+            tracing::error!(object = %reference, "cannot be planned: {error}");
         }
     }
+    typed
 }
 
-/// Adds the archives that recordings name by default.
-pub fn with_default_archives(objects: Objects) -> Objects {
+/// Adds the archives that recordings go to although nobody declares them, so that they are listed like all others.
+pub fn with_default_archives(mut objects: Declarations) -> Declarations {
+    for archive in typed(&objects).default_archives() {
+        let reference = ObjectRef { kind: ObjectKind::Archive, key: crate::plan::objects::key(&archive) };
+        match serde_json::to_value(&archive) {
+            Ok(value) => {
+                objects.insert(reference, value);
+            }
+            Err(error) => tracing::error!(object = %reference, "cannot be written as JSON: {error}"),
+        }
+    }
     objects
 }
 
-/// Plans.
-pub fn plan(_objects: &Snapshot, _data: &Path) -> Planned {
-    Planned::default()
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::unit::ObjectKey;
 
-/// Statuses.
-pub fn statuses(objects: &Snapshot, _planned: &Planned, _report: &Report, _now: Timestamp) -> Vec<(ObjectRef, Value)> {
-    objects.objects.iter().map(|(reference, _)| (reference.clone(), json!({}))).collect()
-}
-
-/// One camera's unit.
-pub fn ingest_alone(_objects: &Snapshot, _camera: &ObjectRef, _data: &Path) -> Result<crate::plan::unit::Unit, String> {
-    Err("stub".into())
+    #[test]
+    fn a_recording_brings_its_default_archive_once() {
+        let text = "apiVersion: camera-operator.dev/v1alpha1\nkind: Recording\nmetadata: {name: day}\n\
+            spec: {cameraRef: {name: door}, continuous: {}}\n";
+        let recording = crate::check::load_text("day.yaml", text).manifests.recordings.remove(0);
+        let reference = ObjectRef { kind: ObjectKind::Recording, key: ObjectKey::new("default", "day") };
+        let objects = Declarations::from([(reference, serde_json::to_value(recording).unwrap())]);
+        let all = with_default_archives(objects);
+        let archive = ObjectRef { kind: ObjectKind::Archive, key: ObjectKey::new("default", "default") };
+        assert_eq!(all.len(), 2);
+        assert_eq!(all[&archive]["kind"], "Archive");
+        assert_eq!(with_default_archives(all.clone()), all);
+    }
 }

@@ -15,6 +15,7 @@ use crate::agent::hub::{Event, Hub, Reach};
 use crate::agent::supervisor::Agent;
 use crate::gateway::world::{CameraTest, TestMethod, TestTimings, WorldError};
 use crate::plan::report::{Reason, UnitReport, UnitState};
+use crate::plan::resolve;
 use crate::plan::unit::{ObjectKey, ObjectKind, ObjectRef, PLAN_VERSION, Plan, Unit, Work};
 
 /// How long a test waits for the next picture of a camera that is connected.
@@ -139,8 +140,10 @@ impl Probes {
 
     /// Opens a connection for the test alone, in an agent of its own.
     async fn connect(&self, camera: &ObjectRef, begin: Instant) -> Result<CameraTest, WorldError> {
-        let unit = planning::ingest_alone(&self.control.store.list(None, None), camera, self.control.data())
-            .map_err(WorldError::Conflict)?;
+        let object = self.control.store.get(camera).ok_or_else(|| WorldError::NotFound(camera.clone()))?;
+        let typed = planning::typed([(camera, &*object)]).cameras.remove(&camera.key);
+        let typed = typed.ok_or_else(|| WorldError::NotFound(camera.clone()))?;
+        let unit = resolve::ingest_unit(&typed).map_err(WorldError::Conflict)?;
         let limit = match &unit.work {
             Work::Ingest(ingest) => Duration::from_millis(ingest.start_timeout_ms) + MARGIN,
             _ => MARGIN,

@@ -39,7 +39,7 @@ pub struct Arguments {
     /// A manifest file, or a folder of them; may be given more than once.
     #[arg(short, long, required = true, num_args = 1.., value_name = "FILE OR FOLDER")]
     file: Vec<PathBuf>,
-    /// Where recordings and state are kept. Default: camera-operator in $XDG_DATA_HOME or ~/.local/share.
+    /// Where recordings and state are kept. Default: camera-operator in `$XDG_DATA_HOME` or `~/.local/share`.
     #[arg(long, value_name = "FOLDER", env = "CAMERA_OPERATOR_DATA")]
     data: Option<PathBuf>,
     /// Address of the page and the API. There is no authentication: who can reach it can see the cameras.

@@ -27,7 +27,7 @@ pub struct Identity {
     pub creation_timestamp: Timestamp,
     /// Counts changes of the spec, from 1.
     pub generation: i64,
-    /// SHA-256 of the spec that `generation` stands for.
+    /// First half of the SHA-256 of the spec that `generation` stands for, in hex.
     pub spec_hash: String,
 }
 
@@ -47,7 +47,9 @@ pub struct Store {
 }
 
 fn spec_hash(object: &Value) -> String {
-    Sha256::digest(object["spec"].to_string()).iter().map(|byte| format!("{byte:02x}")).collect()
+    let mut half = [0; 16];
+    half.copy_from_slice(&Sha256::digest(object["spec"].to_string())[..16]);
+    format!("{:032x}", u128::from_be_bytes(half))
 }
 
 impl Inner {

@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Watches manifests.
 pub struct Watcher {
-    watcher: RecommendedWatcher,
+    events: RecommendedWatcher,
     changes: mpsc::Receiver<()>,
     paths: Vec<PathBuf>,
     watched: BTreeSet<PathBuf>,
@@ -38,7 +38,7 @@ impl Watcher {
                 let _ = wake.try_send(());
             }
         })?;
-        let mut this = Self { watcher, changes, paths: paths.to_vec(), watched: BTreeSet::new() };
+        let mut this = Self { events: watcher, changes, paths: paths.to_vec(), watched: BTreeSet::new() };
         this.follow();
         Ok(this)
     }
@@ -48,11 +48,11 @@ impl Watcher {
         let folders = folders(&self.paths);
         for gone in self.watched.difference(&folders) {
             // It may be gone altogether.
-            let _ = self.watcher.unwatch(gone);
+            let _ = self.events.unwatch(gone);
         }
         // A folder that was deleted and made again needs a new watch under its old name, so all are asked for again.
         self.watched =
-            folders.into_iter().filter(|path| self.watcher.watch(path, RecursiveMode::NonRecursive).is_ok()).collect();
+            folders.into_iter().filter(|path| self.events.watch(path, RecursiveMode::NonRecursive).is_ok()).collect();
     }
 
     /// Waits until something has changed and then been quiet for a moment. Cancel safe. `None` when no more changes will
