@@ -8,6 +8,11 @@ function element(name, attributes = {}, ...children) {
   return node;
 }
 
+// Text in which `code` stands between backticks.
+function prose(text) {
+  return text.split("`").map((part, index) => (index % 2 ? element("code", {}, part) : part));
+}
+
 function resolve(api, schema) {
   const path = schema?.$ref?.split("/").slice(1);
   return path ? path.reduce((at, key) => at?.[key], api) : schema;
@@ -42,7 +47,7 @@ function parameterTable(parameters) {
     element("tr", {},
       element("td", {}, element("code", {}, one.name)),
       element("td", {}, `${one.in}${one.required ? "" : ", optional"}`),
-      element("td", {}, one.description ?? "")));
+      element("td", {}, ...prose(one.description ?? ""))));
   return element("table", {}, element("tbody", {}, ...rows));
 }
 
@@ -50,7 +55,7 @@ function responseList(api, responses) {
   return Object.entries(responses).map(([status, response]) => {
     const [kind, content] = Object.entries(response.content ?? {})[0] ?? [];
     const lines = outline(api, content?.schema);
-    const head = element("p", {}, element("strong", {}, status), ` ${response.description ?? ""} `,
+    const head = element("p", {}, element("strong", {}, status), " ", ...prose(response.description ?? ""), " ",
       element("code", {}, [kind, typeName(content?.schema)].filter(Boolean).join(" · ")));
     return lines.length && status < "300" ? element("div", {}, head, element("pre", {}, lines.join("\n"))) : head;
   });
@@ -94,19 +99,19 @@ const isEndless = (operation) => /event-stream|multipart/.test(JSON.stringify(op
 function card(api, path, method, operation) {
   const parameters = operation.parameters ?? [];
   const body = element("div", {});
-  if (operation.description) body.append(element("p", {}, operation.description));
+  if (operation.description) body.append(element("p", {}, ...prose(operation.description)));
   if (parameters.length) body.append(parameterTable(parameters));
   body.append(...responseList(api, operation.responses));
   if (method === "get" && !isEndless(operation)) body.append(...tryForm(path, parameters));
   return element("details", { "data-words": `${path} ${operation.summary ?? ""} ${operation.tags ?? ""}`.toLowerCase() },
     element("summary", {}, element("span", { class: `method ${method}` }, method.toUpperCase()), " ",
-      element("span", { class: "path" }, path), element("span", { class: "about" }, operation.summary ?? "")),
+      element("span", { class: "path" }, path), element("span", { class: "about" }, ...prose(operation.summary ?? ""))),
     body);
 }
 
 const api = await (await fetch("/openapi.json")).json();
 document.getElementById("description").replaceChildren(
-  `${api.info.description} Version ${api.info.version}. `, element("a", { href: "/openapi.json" }, "openapi.json"));
+  ...prose(api.info.description), ` Version ${api.info.version}. `, element("a", { href: "/openapi.json" }, "openapi.json"));
 const main = document.getElementById("operations");
 for (const tag of api.tags) {
   const cards = Object.entries(api.paths).flatMap(([path, item]) =>
