@@ -118,7 +118,7 @@ async fn act(gateway: &Gateway, path: (String, String, String), action: Action) 
     let (namespace, kind, name) = path;
     let reference = reference(namespace, &kind, name)?;
     let object = gateway.world.act(&reference, action).await?;
-    tracing::info!(object = %reference, action = action.verb(), "asked over HTTP");
+    tracing::info!(object = %reference, "{} was asked for over HTTP", action.verb());
     Ok(fresh(object))
 }
 

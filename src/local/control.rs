@@ -187,9 +187,8 @@ impl Control {
             let objects = self.store.list(None, None);
             for (reference, status) in status::statuses(&typed(&objects), &current, &report, Timestamp::now()) {
                 let before = self.store.get(&reference);
-                if self.store.set_status(&reference, status) {
-                    let has_unit = report.units.iter().any(|unit| unit.object == reference);
-                    self.tell(&reference, before.as_deref(), has_unit);
+                if self.store.set_status(&reference, status) && current.waiting_for(&reference).is_some() {
+                    self.tell(&reference, before.as_deref());
                 }
             }
             tokio::select! {
@@ -203,10 +202,10 @@ impl Control {
 
     /// One log line for a change of an object that no unit speaks for: one that is suspended, or that names what is not
     /// there. Units log for themselves.
-    fn tell(&self, reference: &ObjectRef, before: Option<&Value>, has_unit: bool) {
+    fn tell(&self, reference: &ObjectRef, before: Option<&Value>) {
         let Some(after) = self.store.get(reference) else { return };
         let (old, new) = (before.and_then(ready_reason), ready_reason(&after));
-        if let (false, Some((reason, message))) = (has_unit, new)
+        if let Some((reason, message)) = new
             && old.map(|(reason, _)| reason) != new.map(|(reason, _)| reason)
         {
             tracing::info!(object = %reference, state = reason, "{message}");
