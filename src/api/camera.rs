@@ -95,7 +95,7 @@ pub struct CameraSource {
 pub struct RtspSource {
     /// Such as rtsp://192.0.2.10:554/Streaming/Channels/101. Without user name and password: those go into a Secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 2048))]
+    #[schemars(length(max = 2048))]
     #[x_kube(validation = url::rule_of_characters(), validation = url::rule_of_user_information(),
         validation = url::rule_of_password_parameter(), validation = url::Family::Rtsp.rule_of_shape())]
     pub url: Option<String>,
@@ -128,7 +128,7 @@ pub enum RtspTransport {
 pub struct HttpSource {
     /// Such as http://192.0.2.10/video.mjpg. Without user name and password: those go into a Secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 2048))]
+    #[schemars(length(max = 2048))]
     #[x_kube(validation = url::rule_of_characters(), validation = url::rule_of_user_information(),
         validation = url::rule_of_password_parameter(), validation = url::Family::Http.rule_of_shape())]
     pub url: Option<String>,
@@ -147,7 +147,7 @@ pub struct HttpSource {
 pub struct RtmpSource {
     /// Such as rtmp://192.0.2.10/app/stream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 2048))]
+    #[schemars(length(max = 2048))]
     #[x_kube(validation = url::rule_of_characters(), validation = url::rule_of_user_information(),
         validation = url::rule_of_password_parameter(), validation = url::Family::Rtmp.rule_of_shape())]
     pub url: Option<String>,
@@ -163,7 +163,7 @@ pub struct RtmpSource {
 pub struct SrtSource {
     /// Such as srt://192.0.2.10:8890, without parameters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 2048))]
+    #[schemars(length(max = 2048))]
     #[x_kube(validation = url::rule_of_characters(), validation = url::rule_of_user_information(),
         validation = url::Family::Srt.rule_of_shape())]
     pub url: Option<String>,

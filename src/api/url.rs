@@ -3,13 +3,13 @@
 
 use kube::core::Rule;
 
-use super::rule::{matches, matches_not};
+use super::rule::{literal, matches, matches_not, rule};
 
 /// Longest URL.
 pub const MAX_LENGTH: usize = 2048;
 
 /// Printable ASCII (RFC 3986) without quotes, backslash, white space and backtick.
-const CHARACTERS: &str = r"^[!#-&(-\[\]-_a-~]+$";
+const CHARACTERS: &str = r"^[!#-&(-\[\]-_a-~]*$";
 /// Something before an `@` in the authority.
 const USER_INFORMATION: &str = "^[^:/?#]*:?//[^/?#]*@";
 /// A parameter that is a password, whatever a vendor calls it. Some cameras take it in the path, hence `_` and `/`.
@@ -58,9 +58,9 @@ impl Family {
     /// The shape of the family's URLs: scheme, host (name, IPv4, or IPv6 in brackets), numeric port.
     const fn pattern(self) -> &'static str {
         match self {
-            Self::Rtsp => r"^(rtsp|rtsps)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?([/?].*)?$",
-            Self::Http => r"^(http|https)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?([/?].*)?$",
-            Self::Rtmp => r"^(rtmp|rtmps)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?([/?].*)?$",
+            Self::Rtsp => r"^(rtsp|rtsps)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?([/?]|$)",
+            Self::Http => r"^(http|https)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?([/?]|$)",
+            Self::Rtmp => r"^(rtmp|rtmps)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?([/?]|$)",
             Self::Srt => r"^srt://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}/?$",
         }
     }
@@ -113,9 +113,13 @@ impl Family {
         is_match(self.pattern()).then_some(()).ok_or(Refused::Shape(self))
     }
 
-    /// The rules of a `url` field, in CEL. Each holds by itself, so that only what is wrong is said.
+    /// The rule of a `url` field on its scheme and shape.
     pub(super) fn rule_of_shape(self) -> Rule {
-        matches(self.pattern(), self.message())
+        // A URL with a user name in it is refused by a rule of its own; saying that its host is odd would only confuse.
+        rule(
+            format!("self.matches({}) || self.matches({})", literal(USER_INFORMATION), literal(self.pattern())),
+            self.message(),
+        )
     }
 }
 

@@ -2,6 +2,7 @@
 //! (`apiVersion`, `kind`, `metadata`), and its compiled CEL rules.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use kube::core::cel::{CompiledSchema, ErrorKind, Validator, compile_schema};
 use serde_json::{Value, json};
@@ -33,14 +34,24 @@ pub fn kind(name: &str) -> Option<ObjectKind> {
     }
 }
 
+/// Compiling rules takes a while; they never change.
+static DEFINITIONS: LazyLock<Definitions> = LazyLock::new(Definitions::new);
+
 impl Definitions {
-    /// Compiles the schemas of all kinds.
-    pub fn new() -> Self {
+    /// The definitions of this program.
+    pub fn get() -> &'static Self {
+        &DEFINITIONS
+    }
+
+    fn new() -> Self {
         let mut kinds = BTreeMap::new();
         for definition in crds::all() {
             let Some(kind) = kind(&definition.spec.names.kind) else { continue };
             let mut schema = crds::schema(&definition);
             let rules = compile_schema(&schema);
+            if let Some(required) = schema.get_mut("required").and_then(Value::as_array_mut) {
+                required.push("metadata".into());
+            }
             if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
                 // Users' manifests may hold the status of an object that was read from a cluster; it is not theirs to write.
                 properties.shift_remove("status");
@@ -57,6 +68,7 @@ impl Definitions {
         let Some(definition) = self.kinds.get(&kind) else { return (node.json(), violations) };
         let object = schema::validate(&without_status(node), &definition.schema, "", &mut violations);
         if violations.iter().any(|violation| violation.blocks_rules) {
+            drop_what_is_said_better(&mut violations);
             return (object, violations);
         }
         let failures = match self.validator.validate_compiled(&definition.rules, &object, None) {
@@ -68,7 +80,10 @@ impl Definitions {
             let is_name = failure.field_path.is_empty() && failure.rule.contains("self.metadata.name");
             let path = if is_name { "metadata.name".to_owned() } else { failure.field_path };
             let message = match failure.kind {
-                ErrorKind::ValidationFailure => failure.message,
+                ErrorKind::ValidationFailure => {
+                    // The path stands before the message already.
+                    failure.message.strip_prefix(&format!("{path} ")).unwrap_or(&failure.message).to_owned()
+                }
                 _ => format!("cannot be checked: {} (rule {})", failure.message, failure.rule),
             };
             violations.push(Violation {

@@ -51,7 +51,7 @@ pub fn load_text(file: impl AsRef<Path>, text: &str) -> Loaded {
 }
 
 fn load_texts(texts: Vec<files::Text>) -> Loaded {
-    let mut loading = Loading { definitions: Definitions::new(), loaded: Loaded::default(), declared: Vec::new() };
+    let mut loading = Loading { loaded: Loaded::default(), declared: Vec::new() };
     for (file, text) in texts {
         match text {
             Ok(text) => {
@@ -78,7 +78,6 @@ fn load_texts(texts: Vec<files::Text>) -> Loaded {
 }
 
 struct Loading {
-    definitions: Definitions,
     loaded: Loaded,
     declared: Vec<Declared>,
 }
@@ -182,7 +181,7 @@ impl Loading {
         if !key.name.is_empty() && !self.declare(file, node, Some(kind), &key) {
             return;
         }
-        let (value, violations) = self.definitions.check(kind, node);
+        let (value, violations) = Definitions::get().check(kind, node);
         let object = ObjectRef { kind, key };
         if violations.is_empty() {
             let manifests = &mut self.loaded.manifests;

@@ -74,6 +74,8 @@ pub fn read(node: &Node, key: ObjectKey) -> (Secret, Vec<Violation>) {
             }
             let bytes = match value {
                 Value::String(text) if !decode => Some(text.clone().into_bytes()),
+                // What is no text at all has been refused already.
+                value if !value.is_string() => continue,
                 value => serde_json::from_value::<ByteString>(value.clone()).ok().map(|bytes| bytes.0),
             };
             match bytes {
