@@ -171,7 +171,7 @@ impl VideoTrack {
         }
         if !self.announced && self.current.is_some() {
             self.announced = true;
-            changed = self.current.clone();
+            changed.clone_from(&self.current);
         }
         let payload = assemble(sample, self.layout, &kept);
         let kind = if key { FrameKind::Key } else { FrameKind::Delta };
@@ -247,15 +247,12 @@ impl VideoTrack {
 
     /// Delimiters and filler, which MP4 does not want; and parameter sets that cannot be read.
     fn is_left_out(&self, unit: &[u8]) -> bool {
-        match self.codec {
-            Codec::H264 => {
-                use h264::unit_type::{DELIMITER, FILLER, PPS, SPS};
-                matches!(h264::unit_type_of(unit), DELIMITER | FILLER | SPS | PPS)
-            }
-            _ => {
-                use h265::unit_type::{DELIMITER, FILLER, PPS, SPS, VPS};
-                matches!(h265::unit_type_of(unit), DELIMITER | FILLER | VPS | SPS | PPS)
-            }
+        if self.codec == Codec::H264 {
+            use h264::unit_type::{DELIMITER, FILLER, PPS, SPS};
+            matches!(h264::unit_type_of(unit), DELIMITER | FILLER | SPS | PPS)
+        } else {
+            use h265::unit_type::{DELIMITER, FILLER, PPS, SPS, VPS};
+            matches!(h265::unit_type_of(unit), DELIMITER | FILLER | VPS | SPS | PPS)
         }
     }
 
@@ -278,5 +275,119 @@ impl VideoTrack {
             Codec::H264 => h264::begins_picture(slice),
             _ => h265::begins_picture(slice),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::fmp4::reader::{Event, Limits, Reader};
+
+    /// 640×480, then 320×240, constrained baseline, as x264 writes them.
+    const LARGE: [u8; 27] = [
+        0x67, 0x42, 0xc0, 0x1e, 0xda, 0x02, 0x80, 0xf6, 0xc0, 0x5a, 0x83, 0x03, 0x03, 0x52, 0x80, 0x00, 0x00, 0x03,
+        0x00, 0x80, 0x00, 0x00, 0x19, 0x47, 0x8b, 0x17, 0x50,
+    ];
+    const SMALL: [u8; 23] = [
+        0x67, 0x42, 0xc0, 0x0d, 0xda, 0x05, 0x07, 0xec, 0x04, 0x40, 0x00, 0x00, 0x03, 0x00, 0x40, 0x00, 0x00, 0x05,
+        0x03, 0xc5, 0x0a, 0xa8, 0x00,
+    ];
+    const PPS: [u8; 4] = [0x68, 0xce, 0x3c, 0x80];
+    const IDR: [u8; 3] = [0x65, 0x88, 0x84];
+    const DELTA: [u8; 3] = [0x41, 0x9a, 0x02];
+    /// The second slice of a picture: its first macroblock is not 0.
+    const REST: [u8; 3] = [0x65, 0x42, 0x01];
+
+    fn sample(units: &[&[u8]]) -> Bytes {
+        let mut out = Vec::new();
+        for unit in units {
+            out.extend((unit.len() as u32).to_be_bytes());
+            out.extend_from_slice(unit);
+        }
+        out.into()
+    }
+
+    fn annex_b(units: &[&[u8]]) -> Bytes {
+        units.iter().flat_map(|unit| [&[0, 0, 0, 1][..], unit].concat()).collect::<Vec<u8>>().into()
+    }
+
+    fn track(sample_entry: Bytes) -> VideoTrack {
+        let mut header = Vec::new();
+        let configuration = crate::media::frame::Configuration {
+            generation: 0,
+            video: Arc::new(TrackConfiguration {
+                codec: Codec::H264,
+                timescale: 90_000,
+                sample_entry,
+                codec_string: String::new(),
+                width: 0,
+                height: 0,
+                sample_rate: 0,
+                channels: 0,
+            }),
+            audio: None,
+        };
+        header.extend_from_slice(&crate::media::fmp4::writer::write_header(&configuration, false));
+        let mut reader = Reader::new(Limits::default());
+        reader.feed(&header);
+        match reader.next_event() {
+            Ok(Some(Event::Tracks(tracks))) => VideoTrack::new(&tracks[0]).expect("carried"),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn large() -> VideoTrack {
+        let parsed = h264::parse_sequence_parameters(&LARGE).expect("valid");
+        track(h264::sample_entry(&parsed, &[Bytes::from_static(&LARGE)], &[Bytes::from_static(&PPS)]))
+    }
+
+    #[test]
+    fn repeated_parameter_sets_and_delimiters_go_without_a_copy() {
+        let mut track = large();
+        let input = sample(&[&[9, 0x10], &LARGE, &PPS, &IDR]);
+        let picture = track.accept(&input).expect("valid");
+        assert_eq!(picture.kind, FrameKind::Key);
+        assert_eq!(picture.payload, sample(&[&IDR]));
+        assert_eq!(picture.payload.as_ptr() as usize, input.as_ptr() as usize + input.len() - 7);
+        assert_eq!(picture.changed.map(|known| (known.width, known.height)), Some((640, 480)), "the first of all");
+        let again = track.accept(&input).expect("valid");
+        assert_eq!(again.changed, None);
+        let delta = track.accept(&sample(&[&DELTA])).expect("valid");
+        assert_eq!((delta.kind, delta.changed, delta.continues), (FrameKind::Delta, None, false));
+    }
+
+    #[test]
+    fn other_parameter_sets_are_a_new_configuration() {
+        let mut track = large();
+        track.accept(&sample(&[&IDR])).expect("valid");
+        let picture = track.accept(&sample(&[&SMALL, &PPS, &IDR])).expect("valid");
+        let changed = picture.changed.expect("changed");
+        assert_eq!((changed.width, changed.height, changed.codec_string.as_str()), (320, 240, "avc1.42c00d"));
+        assert!(!changed.sample_entry.windows(LARGE.len()).any(|bytes| bytes == LARGE), "the old ones are gone");
+        assert_eq!(picture.payload, sample(&[&IDR]));
+    }
+
+    #[test]
+    fn without_parameter_sets_in_the_header_those_of_the_stream_count() {
+        let parsed = h264::parse_sequence_parameters(&LARGE).expect("valid");
+        let mut track = track(h264::sample_entry(&parsed, &[], &[]));
+        assert_eq!(track.configuration(), None);
+        let picture = track.accept(&annex_b(&[&DELTA])).expect("valid");
+        assert_eq!((picture.changed, track.configuration()), (None, None));
+        let picture = track.accept(&annex_b(&[&LARGE, &PPS, &IDR])).expect("valid");
+        assert_eq!(picture.changed.map(|known| known.width), Some(640));
+        assert_eq!(picture.payload, sample(&[&IDR]), "lengths instead of start codes");
+    }
+
+    #[test]
+    fn the_rest_of_a_picture_is_known() {
+        let mut track = large();
+        assert!(!track.accept(&sample(&[&LARGE, &PPS, &IDR])).expect("valid").continues);
+        assert!(track.accept(&sample(&[&LARGE, &PPS, &REST])).expect("valid").continues);
+    }
+
+    #[test]
+    fn malformed_samples_are_refused() {
+        assert_eq!(large().accept(&Bytes::from_static(&[0, 0, 1, 0, 1])), Err(Error::Malformed("H264")));
     }
 }

@@ -24,6 +24,7 @@ pub enum AudioMode {
 
 /// What earlier attempts at a source taught.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "independent findings, each of one kind of source")]
 pub struct Profile {
     /// Sound.
     pub audio: AudioMode,
@@ -112,12 +113,12 @@ impl Error {
 /// One input option, by name and value.
 type Opt = (&'static str, String);
 
-fn option(name: &'static str, value: impl ToString) -> Opt {
-    (name, value.to_string())
+fn option(name: &'static str, value: impl fmt::Display) -> Opt {
+    (name, format!("{value}"))
 }
 
 /// What to start for a source.
-pub fn build(source: &Source, resolved: &Resolved, profile: &Profile, timeouts: Timeouts) -> Result<Invocation, Error> {
+pub fn build(source: &Source, resolved: &Resolved, profile: Profile, timeouts: Timeouts) -> Result<Invocation, Error> {
     match source {
         Source::Rtsp { location, transport, .. } => {
             let mut options = probing(profile, 1_000_000);
@@ -132,7 +133,7 @@ pub fn build(source: &Source, resolved: &Resolved, profile: &Profile, timeouts: 
             // Other tracks (ONVIF metadata) are not even set up.
             options.push(option("allowed_media_types", "video+audio"));
             let address = Address::new(location, resolved, &["rtsp", "rtsps"], 554)?;
-            Ok(network(address, "rtsp,rtp,srtp,udp,tcp,tls,crypto", options, resolved, profile))
+            Ok(network(address, "rtsp,rtp,srtp,udp,tcp,tls,crypto", &options, resolved, profile))
         }
         Source::Http { location, .. } => {
             let mut options = probing(profile, 1_000_000);
@@ -142,22 +143,22 @@ pub fn build(source: &Source, resolved: &Resolved, profile: &Profile, timeouts: 
                 options.push(option("use_wallclock_as_timestamps", 1));
             }
             let address = Address::new(location, resolved, &["http", "https"], 80)?;
-            Ok(network(address, "http,https,tcp,tls,crypto", options, resolved, profile))
+            Ok(network(address, "http,https,tcp,tls,crypto", &options, resolved, profile))
         }
         Source::Hls { location, .. } => {
             let mut options = probing(profile, 2_000_000);
             options.push(option("rw_timeout", timeouts.silence_micros));
             let address = Address::new(location, resolved, &["http", "https"], 80)?;
             // Segments come in bursts: paced, they play as they were recorded.
-            let profile = Profile { paced: true, ..*profile };
-            Ok(network(address, "http,https,tcp,tls,crypto", options, resolved, &profile))
+            let profile = Profile { paced: true, ..profile };
+            Ok(network(address, "http,https,tcp,tls,crypto", &options, resolved, profile))
         }
         Source::Rtmp { location } => {
             let mut options = probing(profile, 1_000_000);
             options.push(option("rtmp_live", "live"));
             options.push(option("rw_timeout", timeouts.silence_micros));
             let address = Address::new(location, resolved, &["rtmp", "rtmps"], 1935)?;
-            Ok(network(address, "rtmp,rtmps,tcp,tls,crypto", options, resolved, profile))
+            Ok(network(address, "rtmp,rtmps,tcp,tls,crypto", &options, resolved, profile))
         }
         Source::Srt { location, stream_id, latency_ms, .. } => {
             let mut options = probing(profile, 1_000_000);
@@ -174,7 +175,7 @@ pub fn build(source: &Source, resolved: &Resolved, profile: &Profile, timeouts: 
             }
             let mut address = Address::new(location, resolved, &["srt"], 0)?;
             address.peer = None;
-            Ok(network(address, "srt,udp", options, resolved, profile))
+            Ok(network(address, "srt,udp", &options, resolved, profile))
         }
         Source::V4l2 { device, input_format, width, height, frames_per_second } => {
             v4l2(device, input_format.as_deref(), (*width, *height), *frames_per_second, profile)
@@ -194,7 +195,7 @@ pub fn build(source: &Source, resolved: &Resolved, profile: &Profile, timeouts: 
 
 /// How long FFmpeg looks for codec parameters before it passes anything on. It stops at once when it knows them: nothing is
 /// gained by looking for the frame rate (1 fps would take half a minute), and sound that never comes must not be waited for.
-fn probing(profile: &Profile, analyze_micros: u64) -> Vec<Opt> {
+fn probing(profile: Profile, analyze_micros: u64) -> Vec<Opt> {
     let factor = [1, 6, 20][usize::from(profile.probe.min(LARGEST_PROBE))];
     vec![
         option("probesize", 1_000_000 * factor),
@@ -279,7 +280,7 @@ fn plain<'a>(value: &'a str, message: &'static str) -> Result<&'a str, Error> {
     if value.chars().any(char::is_control) { Err(Error::Secret(message)) } else { Ok(value) }
 }
 
-fn network(address: Address, protocols: &str, options: Vec<Opt>, resolved: &Resolved, profile: &Profile) -> Invocation {
+fn network(address: Address, protocols: &str, options: &[Opt], resolved: &Resolved, profile: Profile) -> Invocation {
     let mut arguments = common();
     let mut input = None;
     if profile.paced {
@@ -287,7 +288,7 @@ fn network(address: Address, protocols: &str, options: Vec<Opt>, resolved: &Reso
     }
     if address.secret || resolved.passphrase.is_some() {
         let mut script = format!("ffconcat version 1.0\nfile {}\n", quoted(&address.url));
-        for (name, value) in &options {
+        for (name, value) in options {
             // Writing to a String cannot fail.
             let _ = writeln!(script, "option {name} {}", quoted(value));
         }
@@ -301,7 +302,7 @@ fn network(address: Address, protocols: &str, options: Vec<Opt>, resolved: &Reso
         push(&mut arguments, &["-f", "concat", "-safe", "0", "-i", "pipe:0"]);
     } else {
         push(&mut arguments, &["-protocol_whitelist", protocols]);
-        for (name, value) in &options {
+        for (name, value) in options {
             push(&mut arguments, &[&format!("-{name}"), value]);
         }
         push(&mut arguments, &["-i", &address.url]);
@@ -423,7 +424,7 @@ fn v4l2(
     input_format: Option<&str>,
     (width, height): (Option<i32>, Option<i32>),
     frames_per_second: Option<i32>,
-    profile: &Profile,
+    profile: Profile,
 ) -> Result<Invocation, Error> {
     let named = device.strip_prefix("/dev/").filter(|name| !name.is_empty() && !name.contains(".."));
     if !named.is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/_.-:".contains(&byte))) {
@@ -460,16 +461,18 @@ struct TestPicture<'a> {
     text: &'a str,
 }
 
-fn test(picture: &TestPicture<'_>, audio: bool, profile: &Profile) -> Invocation {
+fn test(picture: &TestPicture<'_>, audio: bool, profile: Profile) -> Invocation {
     let TestPicture { width, height, rate, key_frame_interval_ms, text } = picture;
     let mut graph = format!("testsrc2=size={width}x{height}:rate={rate}");
     if !profile.without_text {
         let size = (height / 14).clamp(10, 96);
         let style = format!("fontsize={size}:fontcolor=white:box=1:boxcolor=black@0.6:boxborderw={}", size / 4);
         // Milliseconds would need a newer FFmpeg than distributions have.
-        graph.push_str(&format!(r",drawtext=x=(w-tw)/2:y=h-2.2*th:{style}:text='%{{gmtime\:%Y-%m-%d %T UTC}}'"));
+        // Writing to a String cannot fail.
+        let _ = write!(graph, r",drawtext=x=(w-tw)/2:y=h-2.2*th:{style}:text='%{{gmtime\:%Y-%m-%d %T UTC}}'");
         if !text.is_empty() {
-            graph.push_str(&format!(",drawtext=x=(w-tw)/2:y=h-4*th:{style}:expansion=none:text={}", filter_text(text)));
+            let text = filter_text(text);
+            let _ = write!(graph, ",drawtext=x=(w-tw)/2:y=h-4*th:{style}:expansion=none:text={text}");
         }
     }
     let group = (u64::from(rate.unsigned_abs()) * key_frame_interval_ms / 1000).max(1).to_string();
@@ -500,4 +503,147 @@ fn filter_text(text: &str) -> String {
     };
     let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     escape(&escape(text.trim(), r"\':"), r"\'[],;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::unit::SecretKey;
+
+    const TIMEOUTS: Timeouts = Timeouts { silence_micros: 15_000_000 };
+
+    fn rtsp(url: &str) -> Source {
+        Source::Rtsp { location: Location::Url(url.into()), transport: RtspTransport::Tcp, credentials: None }
+    }
+
+    fn key() -> SecretKey {
+        SecretKey { namespace: "default".into(), name: "door".into(), key: "url".into() }
+    }
+
+    fn built(source: &Source, resolved: &Resolved, profile: Profile) -> Invocation {
+        build(source, resolved, profile, TIMEOUTS).expect("acceptable")
+    }
+
+    fn line(invocation: &Invocation) -> String {
+        invocation.arguments.join(" ")
+    }
+
+    #[test]
+    fn an_open_url_is_an_argument_and_each_track_has_its_pipe() {
+        let invocation = built(&rtsp("rtsp://192.0.2.10:554/ch/101"), &Resolved::default(), Profile::default());
+        let line = line(&invocation);
+        let (input, outputs) = line.split_once(" -i rtsp://192.0.2.10:554/ch/101 ").expect("the URL is the input");
+        for expected in ["-protocol_whitelist rtsp,rtp,", "-rtsp_transport tcp", "-timeout 15000000", "-fpsprobesize 0"]
+        {
+            assert!(input.contains(expected), "{expected} in {input}");
+        }
+        assert!(!input.contains("file"), "files are never opened: {input}");
+        let (video, audio) = outputs.split_once(" pipe:1 ").expect("pictures");
+        assert!(video.starts_with("-map 0:v:0 -copyinkf:v -c:v copy"), "{video}");
+        assert!(audio.starts_with("-map 0:a:0? -c:a copy") && audio.ends_with("pipe:3"), "{audio}");
+        assert_eq!(invocation.input, None);
+        assert_eq!(invocation.peer, Some(("192.0.2.10".into(), 554)));
+    }
+
+    #[test]
+    fn what_may_be_secret_goes_through_standard_input() {
+        let credentials = Resolved { credentials: Some(("bob".into(), "p@ss:w/rd'%\n".into())), ..Resolved::default() };
+        let passphrase = Resolved { passphrase: Some("it's a 'phrase'".into()), ..Resolved::default() };
+        let url = Resolved { url: Some("rtsp://evelyn:pw@cam.example/key123\n".into()), ..Resolved::default() };
+        let secret_url =
+            Source::Rtsp { location: Location::Secret(key()), transport: RtspTransport::Udp, credentials: None };
+        let srt = Source::Srt {
+            location: Location::Url("srt://192.0.2.10:9000".into()),
+            passphrase: Some(key()),
+            stream_id: Some("door".into()),
+            latency_ms: 120,
+        };
+        let http = Source::Http { location: Location::Url("http://cam/video?token=abc".into()), credentials: None };
+        let plain = Resolved::default();
+        for (source, resolved, expected) in [
+            (rtsp("rtsp://cam/ch1"), &credentials, "file 'rtsp://bob:p%40ss%3Aw%2Frd%27%25@cam/ch1'\n"),
+            (srt, &passphrase, r"option passphrase 'it'\''s a '\''phrase'\'''"),
+            (secret_url, &url, "file 'rtsp://evelyn:pw@cam.example/key123'\n"),
+            (http, &plain, "file 'http://cam/video?token=abc'\n"),
+        ] {
+            let invocation = built(&source, resolved, Profile::default());
+            let script = invocation.input.as_deref().expect("a script");
+            assert!(script.contains(expected), "{script}");
+            assert!(script.starts_with("ffconcat version 1.0\n"));
+            assert!(script.lines().skip(2).all(|line| line.starts_with("option ")), "{script}");
+            let arguments = line(&invocation);
+            assert!(arguments.contains("-f concat -safe 0 -i pipe:0"), "{arguments}");
+            for secret in ["p@ss", "p%40ss", "phrase", "key123", "evelyn", "abc", "cam"] {
+                assert!(!arguments.contains(secret), "{secret} in {arguments}");
+            }
+            assert!(!format!("{invocation:?}{resolved:?}").contains("phrase'"));
+        }
+    }
+
+    #[test]
+    fn odd_urls_are_refused_with_what_to_write() {
+        for (url, expected) in [
+            ("rtsp://bob:pw@cam/1", "credentialsSecretRef"),
+            ("rtsp://bob@cam/1", "credentialsSecretRef"),
+            ("rtsp://cam/a b", "percent-encoded"),
+            ("rtsp://cam/'", "percent-encoded"),
+            ("rtsp://cam/\n", "percent-encoded"),
+            ("rtsp://cam/\\", "percent-encoded"),
+            ("file:///etc/passwd", "must begin with rtsp://"),
+            ("http://cam/", "must begin with rtsp://"),
+            ("concat:rtsp://a|rtsp://b", "must begin with rtsp://"),
+            ("rtsp:///nohost", "names no host"),
+            ("cam/1", "write rtsp://host/path"),
+        ] {
+            let error = build(&rtsp(url), &Resolved::default(), Profile::default(), TIMEOUTS).expect_err(url);
+            assert!(error.to_string().contains(expected), "{url}: {error}");
+            assert!(!error.to_string().contains("pw"), "{error}");
+        }
+        let broken = Resolved { credentials: Some(("bob".into(), "a\nb".into())), ..Resolved::default() };
+        assert!(build(&rtsp("rtsp://cam/"), &broken, Profile::default(), TIMEOUTS).is_err());
+    }
+
+    #[test]
+    fn what_was_learnt_is_heeded() {
+        let source = rtsp("rtsp://cam/1");
+        let aac = Profile { audio: AudioMode::Aac, ..Profile::default() };
+        assert!(line(&built(&source, &Resolved::default(), aac)).contains("-c:a aac"));
+        let leave = Profile { audio: AudioMode::Leave, ..Profile::default() };
+        let silent = built(&source, &Resolved::default(), leave);
+        assert!(!silent.audio && !line(&silent).contains("pipe:3"));
+        let large = Profile { probe: 1, ..Profile::default() };
+        assert!(line(&built(&source, &Resolved::default(), large)).contains("-probesize 6000000"));
+        let http = Source::Http { location: Location::Url("http://cam/".into()), credentials: None };
+        assert!(line(&built(&http, &Resolved::default(), Profile::default())).contains("use_wallclock_as_timestamps"));
+        let file = Profile { own_times: true, paced: true, ..Profile::default() };
+        let paced = line(&built(&http, &Resolved::default(), file));
+        assert!(!paced.contains("use_wallclock_as_timestamps") && paced.contains(" -re "), "{paced}");
+    }
+
+    #[test]
+    fn devices_are_copied_unless_raw() {
+        let device = |device: &str| Source::V4l2 {
+            device: device.into(),
+            input_format: Some("mjpeg".into()),
+            width: Some(1280),
+            height: Some(720),
+            frames_per_second: Some(30),
+        };
+        let copied = line(&built(&device("/dev/video0"), &Resolved::default(), Profile::default()));
+        assert!(
+            copied.contains("-f v4l2 -input_format mjpeg -video_size 1280x720 -framerate 30 -i /dev/video0"),
+            "{copied}"
+        );
+        assert!(copied.contains("-c:v copy") && !copied.contains("pipe:3"));
+        let raw = Profile { encode: true, ..Profile::default() };
+        assert!(line(&built(&device("/dev/video0"), &Resolved::default(), raw)).contains("-tune zerolatency"));
+        for bad in ["/etc/passwd", "/dev/../etc/passwd", "video0", "/dev/", "/dev/video0 -f"] {
+            assert_eq!(build(&device(bad), &Resolved::default(), Profile::default(), TIMEOUTS), Err(Error::Device));
+        }
+    }
+
+    #[test]
+    fn text_is_escaped_twice() {
+        assert_eq!(filter_text("It's 5:00 [a], \\b;\n"), r"It\\\'s 5\\:00 \[a\]\, \\\\b\;");
+    }
 }

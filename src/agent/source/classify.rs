@@ -43,19 +43,15 @@ const NO_TEXT: [&str; 4] =
     ["Cannot find a valid font", "Could not load font", "No such filter: 'drawtext'", "No font filename provided"];
 
 /// Concludes from messages. `had_video`: whether pictures came before the end.
-pub fn classify(lines: &[String], profile: &Profile, had_video: bool) -> Conclusion {
+pub fn classify(lines: &[String], profile: Profile, had_video: bool) -> Conclusion {
     let find = |patterns: &[&str]| lines.iter().find(|line| patterns.iter().any(|pattern| line.contains(pattern)));
-    let conclude = |reason: Reason, message: String| Conclusion {
-        reason: Some(reason),
-        message,
-        profile: *profile,
-        at_once: false,
-    };
+    let conclude =
+        |reason: Reason, message: String| Conclusion { reason: Some(reason), message, profile, at_once: false };
     let retry = |reason: Reason, message: String, next: Profile| Conclusion {
         reason: Some(reason),
         message,
         profile: next,
-        at_once: next != *profile,
+        at_once: next != profile,
     };
     if let Some(line) = find(&REFUSED) {
         return conclude(
@@ -77,11 +73,11 @@ pub fn classify(lines: &[String], profile: &Profile, had_video: bool) -> Conclus
         return retry(Reason::FFmpegFailed, format!("the sound cannot be used: {}", told(line)), next_audio(profile));
     }
     if find(&NO_TEXT).is_some() {
-        let next = Profile { without_text: true, ..*profile };
+        let next = Profile { without_text: true, ..profile };
         return retry(Reason::FFmpegFailed, "FFmpeg finds no font; install fonts-dejavu-core".into(), next);
     }
     if find(&["dimensions not set", "matches no streams", "Could not find codec parameters"]).is_some() {
-        let next = Profile { probe: (profile.probe + 1).min(LARGEST_PROBE), ..*profile };
+        let next = Profile { probe: (profile.probe + 1).min(LARGEST_PROBE), ..profile };
         return retry(Reason::NoVideo, "the device answers but sends no video that can be read".into(), next);
     }
     if let Some(line) = find(&["Unknown encoder"]) {
@@ -100,7 +96,7 @@ pub fn classify(lines: &[String], profile: &Profile, had_video: bool) -> Conclus
         return Conclusion {
             reason: None,
             message: lines.last().map_or_else(|| "no answer".into(), |line| told(line).to_owned()),
-            profile: *profile,
+            profile,
             at_once: false,
         };
     }
@@ -111,7 +107,7 @@ pub fn classify(lines: &[String], profile: &Profile, had_video: bool) -> Conclus
 fn unsupported(
     lines: &[String],
     line: &str,
-    profile: &Profile,
+    profile: Profile,
     retry: &dyn Fn(Reason, String, Profile) -> Conclusion,
 ) -> Conclusion {
     let codec = line.split("for codec ").nth(1).and_then(|rest| rest.split([' ', ',']).next()).unwrap_or("it");
@@ -119,21 +115,21 @@ fn unsupported(
     if of_sound {
         return retry(Reason::FFmpegFailed, format!("sound in {codec} is encoded as AAC"), next_audio(profile));
     }
-    let next = Profile { encode: true, ..*profile };
+    let next = Profile { encode: true, ..profile };
     if codec == "rawvideo" {
         return retry(Reason::FFmpegFailed, "raw pictures are encoded as H.264".into(), next);
     }
     let message = format!("video in {codec} is not carried; set the camera to H.264, H.265 or MJPEG");
-    retry(Reason::CodecNotCarried, message, *profile)
+    retry(Reason::CodecNotCarried, message, profile)
 }
 
 /// What to do with sound when what was done does not work.
-pub fn next_audio(profile: &Profile) -> Profile {
+pub fn next_audio(profile: Profile) -> Profile {
     let audio = match profile.audio {
         AudioMode::Copy => AudioMode::Aac,
         AudioMode::Aac | AudioMode::Leave => AudioMode::Leave,
     };
-    Profile { audio, ..*profile }
+    Profile { audio, ..profile }
 }
 
 /// What FFmpeg says, without its own addresses and levels.
@@ -150,7 +146,7 @@ fn told(line: &str) -> &str {
 mod tests {
     use super::*;
 
-    fn conclusion(lines: &[&str], profile: &Profile) -> Conclusion {
+    fn conclusion(lines: &[&str], profile: Profile) -> Conclusion {
         let lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
         classify(&lines, profile, false)
     }
@@ -191,7 +187,7 @@ mod tests {
             (vec!["[file @ 0x] [error] Protocol 'file' not on whitelist 'http'!"], Some(Reason::FFmpegFailed)),
             (vec!["[error] something new"], Some(Reason::FFmpegFailed)),
         ] {
-            let found = conclusion(&lines, &Profile::default());
+            let found = conclusion(&lines, Profile::default());
             assert_eq!(found.reason, expected, "{lines:?}");
             assert!(!found.at_once, "{lines:?}");
             assert!(!found.message.contains("@ 0x"), "{}", found.message);
@@ -206,19 +202,19 @@ mod tests {
             "[error] Could not write header for output file #1 (incorrect codec parameters ?): Invalid argument",
             "[error] Error initializing output stream 1:0 -- ",
         ];
-        let next = conclusion(&sound, &profile);
+        let next = conclusion(&sound, profile);
         assert_eq!((next.profile.audio, next.at_once), (AudioMode::Aac, true));
-        let next = conclusion(&["[error] Error while opening encoder for output stream #1:0"], &next.profile);
+        let next = conclusion(&["[error] Error while opening encoder for output stream #1:0"], next.profile);
         assert_eq!((next.profile.audio, next.at_once), (AudioMode::Leave, true));
 
         let size = ["[mp4 @ 0x55] [error] dimensions not set", "[error] Error initializing output stream 1:0 -- "];
-        let next = conclusion(&size, &profile);
+        let next = conclusion(&size, profile);
         assert_eq!((next.profile.probe, next.profile.audio, next.at_once), (1, AudioMode::Copy, true));
-        let last = conclusion(&size, &Profile { probe: LARGEST_PROBE, ..profile });
+        let last = conclusion(&size, Profile { probe: LARGEST_PROBE, ..profile });
         assert_eq!((last.reason, last.at_once), (Some(Reason::NoVideo), false), "looking harder does not help");
 
         let font =
-            conclusion(&["[Parsed_drawtext_1 @ 0x] [error] Cannot find a valid font for the family Sans"], &profile);
+            conclusion(&["[Parsed_drawtext_1 @ 0x] [error] Cannot find a valid font for the family Sans"], profile);
         assert!(font.profile.without_text && font.at_once);
     }
 
@@ -233,16 +229,16 @@ mod tests {
                     .into(),
             ]
         };
-        let raw = classify(&line("rawvideo"), &Profile::default(), false);
+        let raw = classify(&line("rawvideo"), Profile::default(), false);
         assert!(raw.profile.encode && raw.at_once);
-        let other = classify(&line("vp8"), &Profile::default(), false);
+        let other = classify(&line("vp8"), Profile::default(), false);
         assert_eq!((other.reason, other.at_once), (Some(Reason::CodecNotCarried), false));
     }
 
     #[test]
     fn after_pictures_an_end_is_an_end() {
         let lines = ["[tcp @ 0x5] [error] Connection timed out".to_owned()];
-        assert_eq!(classify(&lines, &Profile::default(), true).reason, Some(Reason::SourceEnded));
-        assert_eq!(classify(&[], &Profile::default(), true).reason, Some(Reason::SourceEnded));
+        assert_eq!(classify(&lines, Profile::default(), true).reason, Some(Reason::SourceEnded));
+        assert_eq!(classify(&[], Profile::default(), true).reason, Some(Reason::SourceEnded));
     }
 }

@@ -191,13 +191,13 @@ impl Life<'_> {
                     }
                     Ok(_) => self.take(&mut sound, false, progress),
                 },
-                () = sleep_until(deadline) => match stop {
-                    Some(stop) => return stop,
-                    None => {
-                        self.apply(progress, |progress, effects| progress.assembly.tick(progress.clocks.now(), effects));
-                        Ok(())
+                () = sleep_until(deadline) => {
+                    if let Some(stop) = stop {
+                        return stop;
                     }
-                },
+                    self.apply(progress, |progress, effects| progress.assembly.tick(progress.clocks.now(), effects));
+                    Ok(())
+                }
             };
             if let Err(stop) = result {
                 return stop;
@@ -334,7 +334,7 @@ impl Life<'_> {
         let mut ended = Ended { reason, message, profile: self.profile, at_once: false, pictures_for };
         match stop {
             Stop::Exited => {
-                let conclusion = classify(lines, &self.profile, pictures_for.is_some());
+                let conclusion = classify(lines, self.profile, pictures_for.is_some());
                 ended.message = conclusion.message;
                 ended.profile = conclusion.profile;
                 ended.at_once = conclusion.at_once;
@@ -344,7 +344,7 @@ impl Life<'_> {
                 };
             }
             Stop::NoStart => {
-                let heard = classify(lines, &self.profile, false);
+                let heard = classify(lines, self.profile, false);
                 match heard.reason {
                     Some(reason @ (Reason::CredentialRefused | Reason::NotFound | Reason::Unreachable)) => {
                         ended.reason = reason;
@@ -355,7 +355,7 @@ impl Life<'_> {
                 ended.profile.probe = (self.profile.probe + 1).min(super::arguments::LARGEST_PROBE);
             }
             Stop::Trouble(Trouble::Audio(_)) => {
-                ended.profile = next_audio(&self.profile);
+                ended.profile = next_audio(self.profile);
                 ended.at_once = true;
             }
             Stop::Trouble(Trouble::TooFast) => {

@@ -37,7 +37,7 @@ use crate::plan::report::{Reason, UnitState};
 use crate::plan::unit::{Credentials, Ingest, Location, SecretKey, Source};
 
 /// What was learnt about a source is believed for so long: a camera may get a microphone.
-const PROFILE_FOR: Duration = Duration::from_secs(3600);
+const PROFILE_FOR: Duration = Duration::from_hours(1);
 /// How often secrets are looked at while they are what is missing.
 const SECRETS_EVERY: Duration = Duration::from_secs(1);
 /// Profiles that follow one another without a wait. More than there are steps in any of them is a loop.
@@ -122,8 +122,13 @@ impl Unit<'_> {
                 Next::Wait(delay) => {
                     let message = format!("{}; next attempt in {:.1} s", ended.message, delay.as_secs_f64());
                     self.context.set_state(UnitState::Reconnecting, ended.reason, message);
-                    let until_changed = matches!(ended.reason, Reason::CredentialRefused | Reason::SecretMissing);
-                    if self.wait(delay, until_changed.then_some(secrets.as_ref().ok())).await {
+                    let stopped = match ended.reason {
+                        Reason::CredentialRefused | Reason::SecretMissing => {
+                            self.wait_for_others(delay, &secrets).await
+                        }
+                        _ => self.pause(delay).await,
+                    };
+                    if stopped {
                         return;
                     }
                 }
@@ -138,7 +143,7 @@ impl Unit<'_> {
 
     async fn attempt(&self, resolved: &Resolved, profile: Profile) -> Ended {
         let timeouts = Timeouts { silence_micros: silence(self.ingest) };
-        let invocation = match arguments::build(&self.ingest.source, resolved, &profile, timeouts) {
+        let invocation = match arguments::build(&self.ingest.source, resolved, profile, timeouts) {
             Ok(invocation) => invocation,
             Err(error) => {
                 let (reason, message) = (error.reason(), error.to_string());
@@ -164,21 +169,16 @@ impl Unit<'_> {
         }
     }
 
-    /// Waits, but not on when the secrets are others than those that were tried (`Some(None)`: none were there).
-    async fn wait(&self, delay: Duration, tried: Option<Option<&Resolved>>) -> bool {
-        let Some(tried) = tried else { return self.pause(delay).await };
+    /// Waits, at most until the secrets are others than those that were tried; true when the unit must stop meanwhile.
+    async fn wait_for_others(&self, delay: Duration, tried: &Result<Resolved, SecretKey>) -> bool {
         let until = Instant::now() + delay;
         loop {
             let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            if left.is_zero() || read_secrets(&self.ingest.source, self.context.secrets.as_ref()) != *tried {
                 return false;
             }
             if self.pause(left.min(SECRETS_EVERY)).await {
                 return true;
-            }
-            let now = read_secrets(&self.ingest.source, self.context.secrets.as_ref());
-            if now.as_ref().ok() != tried {
-                return false;
             }
         }
     }

@@ -30,8 +30,8 @@ use crate::agent::unit::LogBuffer;
 const VIDEO_PIPE_BYTES: i32 = 256 * 1024;
 /// FFmpeg ends in order on SIGINT, but not while it waits for the network: a second signal breaks that.
 const BEFORE_TERM: Duration = Duration::from_secs(1);
-/// From SIGINT to SIGKILL.
-const BEFORE_KILL: Duration = Duration::from_secs(10);
+/// From SIGTERM to SIGKILL: ten seconds in all.
+const BEFORE_KILL: Duration = Duration::from_secs(9);
 /// Newest messages that are kept for finding out why it ended.
 const KEPT_LINES: usize = 40;
 /// Longest message that is looked at, bytes.
@@ -154,11 +154,7 @@ impl Process {
 
     /// Ends it: SIGINT, then SIGTERM, then SIGKILL. Returns its newest messages.
     pub async fn stop(mut self) -> Vec<String> {
-        let steps = [
-            (Signal::SIGINT, BEFORE_TERM),
-            (Signal::SIGTERM, BEFORE_KILL - BEFORE_TERM),
-            (Signal::SIGKILL, BEFORE_KILL),
-        ];
+        let steps = [(Signal::SIGINT, BEFORE_TERM), (Signal::SIGTERM, BEFORE_KILL), (Signal::SIGKILL, BEFORE_KILL)];
         for (signal, patience) in steps {
             if matches!(self.child.try_wait(), Ok(Some(_))) {
                 break;

@@ -526,3 +526,171 @@ fn ntp_to_utc(ntp: u64) -> UtcMicros {
     let micros = ((ntp & 0xffff_ffff) * 1_000_000) >> 32;
     UtcMicros(seconds * 1_000_000 + micros as i64)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::media::fmp4::writer::{FragmentOptions, write_fragment, write_header};
+    use crate::media::frame::{Codec, Configuration, Frame, FrameKind, RunId, TrackConfiguration, TrackKind};
+
+    fn configuration() -> Configuration {
+        let track = |codec, timescale, sample_entry: &'static [u8]| {
+            Arc::new(TrackConfiguration {
+                codec,
+                timescale,
+                sample_entry: Bytes::from_static(sample_entry),
+                codec_string: String::new(),
+                width: 64,
+                height: 48,
+                sample_rate: 0,
+                channels: 0,
+            })
+        };
+        Configuration {
+            generation: 0,
+            video: track(Codec::H264, 90_000, b"\0\0\0\x0cavc1abcd"),
+            audio: Some(track(Codec::Aac, 48_000, b"\0\0\0\x09mp4a!")),
+        }
+    }
+
+    fn frames() -> Vec<Frame> {
+        (0..12_i64)
+            .map(|n| Frame {
+                run: RunId(1),
+                sequence: n as u64,
+                track: if n % 3 == 2 { TrackKind::Audio } else { TrackKind::Video },
+                decode_time: 90_000 + n * 3000,
+                composition_offset: [6000, -3000, 0][n as usize % 3],
+                duration: 3000,
+                kind: if n == 0 || n % 3 == 2 { FrameKind::Key } else { FrameKind::Delta },
+                generation: 0,
+                utc: UtcMicros(1_800_000_000_000_000 + n),
+                payload: Bytes::from(vec![n as u8; 1 + 700 * n as usize]),
+            })
+            .collect()
+    }
+
+    /// A header and four fragments, with capture times, and boxes of no interest in between.
+    fn file() -> Vec<u8> {
+        let mut file = write_header(&configuration(), true).to_vec();
+        for (number, frames) in frames().chunks(3).enumerate() {
+            file.extend_from_slice(b"\0\0\0\x0cskipmore");
+            let options = FragmentOptions { producer_reference_time: true, ..FragmentOptions::default() };
+            file.extend_from_slice(&write_fragment(number as u32, frames, true, options).to_bytes());
+        }
+        file
+    }
+
+    fn read(file: &[u8], cut: impl Fn(usize) -> usize) -> Result<Vec<Event>, Error> {
+        let mut reader = Reader::new(Limits::default());
+        let mut events = Vec::new();
+        let (mut at, mut round) = (0, 0);
+        while at < file.len() {
+            let next = (at + cut(round).max(1)).min(file.len());
+            reader.feed(&file[at..next]);
+            while let Some(event) = reader.next_event()? {
+                events.push(event);
+            }
+            (at, round) = (next, round + 1);
+        }
+        Ok(events)
+    }
+
+    #[test]
+    fn what_was_written_is_read_at_any_cut() {
+        let whole = read(&file(), |_| usize::MAX).expect("valid");
+        let Some(Event::Tracks(tracks)) = whole.first() else { panic!("no header: {whole:?}") };
+        assert_eq!(tracks.len(), 2);
+        assert_eq!((tracks[0].handler, tracks[0].timescale, tracks[0].edit_offset), (Handler::Video, 90_000, 0));
+        assert_eq!(&tracks[0].sample_entry[..], b"\0\0\0\x0cavc1abcd");
+        let samples: Vec<&Sample> = whole
+            .iter()
+            .filter_map(|event| if let Event::Sample(sample) = event { Some(sample) } else { None })
+            .collect();
+        assert_eq!(samples.len(), 12);
+        for frame in frames() {
+            let found = samples.iter().find(|sample| sample.payload == frame.payload).expect("every payload");
+            assert_eq!(found.decode_time, frame.decode_time as u64);
+            assert_eq!(found.composition_offset, frame.composition_offset);
+            assert_eq!(found.sync, frame.kind == FrameKind::Key);
+        }
+        let first = samples.iter().find(|sample| sample.decode_time == 90_000).expect("the first");
+        let stamped = first.producer_time.expect("a capture time");
+        assert!((stamped.0 - 1_800_000_000_000_000).abs() <= 1);
+        for size in [1, 7, 8, 100, 1000] {
+            assert_eq!(read(&file(), |_| size).expect("valid"), whole, "in pieces of {size}");
+        }
+    }
+
+    #[test]
+    fn payloads_are_not_copied() {
+        let mut reader = Reader::new(Limits::default());
+        reader.feed(&file());
+        let base = reader.buffer().as_ptr() as usize;
+        let all = base..base + reader.buffer().len();
+        while let Some(event) = reader.next_event().expect("valid") {
+            if let Event::Sample(sample) = event {
+                assert!(all.contains(&(sample.payload.as_ptr() as usize)));
+            }
+        }
+    }
+
+    #[test]
+    fn an_edit_list_moves_the_track() {
+        let edit = |segment_duration, media_time| mp4_atom::ElstEntry {
+            segment_duration,
+            media_time,
+            media_rate: mp4_atom::FixedPoint::from(1),
+        };
+        let offset = |entries| edit_offset(&Elst { entries }, 90_000, 1000);
+        assert_eq!(offset(vec![]), 0);
+        assert_eq!(offset(vec![edit(0, Some(3000))]), -3000, "reordered pictures");
+        assert_eq!(offset(vec![edit(200, None), edit(0, Some(0))]), 18_000, "begins 200 ms late");
+        assert_eq!(offset(vec![edit(200, None), edit(0, Some(3000))]), 15_000);
+    }
+
+    #[test]
+    fn what_is_too_large_is_refused_before_it_is_buffered() {
+        let mut reader = Reader::new(Limits { media_bytes: 100, ..Limits::default() });
+        reader.feed(b"\0\0\x10\0mdat");
+        assert!(matches!(reader.next_event(), Err(Error::TooLarge { bytes: 4096, .. })));
+        let mut reader = Reader::new(Limits::default());
+        reader.feed(b"\0\0\0\x01moov\x7f\xff\xff\xff\xff\xff\xff\xff");
+        assert!(matches!(reader.next_event(), Err(Error::TooLarge { .. })));
+        // A box of no interest may be of any size: it is not kept.
+        let mut reader = Reader::new(Limits::default());
+        reader.feed(b"\0\0\0\x01free\x7f\xff\xff\xff\xff\xff\xff\xff");
+        for _ in 0..100 {
+            reader.feed(&[0; 1000]);
+            assert_eq!(reader.next_event(), Ok(None));
+            assert!(reader.buffer().is_empty());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_bytes_never_panic(
+            changes in prop::collection::vec((0_usize..20_000, any::<u8>()), 0..40),
+            cut in 1_usize..5000,
+            end in 0_usize..20_000,
+        ) {
+            let mut bytes = file();
+            bytes.truncate(end.max(1));
+            for (at, value) in changes {
+                let at = at % bytes.len();
+                bytes[at] = value;
+            }
+            // Whatever it is, it comes to an end and is either read or refused.
+            let _ = read(&bytes, |_| cut);
+        }
+
+        #[test]
+        fn noise_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..2000), cut in 1_usize..100) {
+            let _ = read(&bytes, |_| cut);
+        }
+    }
+}
