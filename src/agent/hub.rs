@@ -249,6 +249,24 @@ impl Hub {
         }
     }
 
+    /// A reader that goes on behind a frame that it has already, as far as the ring still holds what follows; otherwise like
+    /// [`Reach::FromOldest`].
+    pub fn subscribe_after(&self, run: RunId, sequence: u64) -> Reader {
+        let mut reader = self.subscribe(Reach::FromOldest);
+        let ring = self.shared.ring();
+        let found = ring.entries.iter().position(|entry| match entry {
+            Entry::Frame { frame, .. } => frame.run == run && frame.sequence == sequence,
+            Entry::Ended(_) => false,
+        });
+        if let Some(found) = found {
+            reader.next = ring.first + found as u64 + 1;
+            // What follows a frame that the reader could decode, it can decode.
+            reader.wait_for_key = false;
+        }
+        drop(ring);
+        reader
+    }
+
     /// The frames of the newest GOP up to now, video only, with their configuration: what a snapshot decodes. `None` while no
     /// run is alive or its key frame has left the ring.
     pub fn newest_gop(&self) -> Option<(Arc<Configuration>, Vec<Arc<Frame>>)> {
@@ -305,6 +323,11 @@ impl Reader {
                 return None;
             }
         }
+    }
+
+    /// Whether there is something to read now.
+    pub fn has_more(&self) -> bool {
+        self.next < self.shared.ring().end()
     }
 
     /// Everything that has come since the last call, without waiting.
@@ -468,6 +491,15 @@ mod tests {
         let events = reader.take_now();
         assert!(matches!(&events[2], Event::Ended(ending) if ending.reason == Reason::Stalled));
         assert!(matches!(events[3], Event::Configuration { run: RunId(2), .. }));
+    }
+
+    #[test]
+    fn a_reader_that_comes_back_goes_on_behind_its_last_frame() {
+        let hub = hub(10_000, 1 << 20);
+        hub.publish(&configuration(0), (0..10).map(|n| frame(n, n % 4 == 0)));
+        assert_eq!(sequences(&hub.subscribe_after(RunId(1), 5).take_now()), [6, 7, 8, 9]);
+        assert_eq!(sequences(&hub.subscribe_after(RunId(1), 9).take_now()), [0_u64; 0]);
+        assert_eq!(sequences(&hub.subscribe_after(RunId(9), 5).take_now()).first(), Some(&0), "unknown: all there is");
     }
 
     #[tokio::test]

@@ -5,6 +5,7 @@ pub mod difference;
 pub mod hub;
 pub mod launch;
 pub mod metrics;
+pub mod output;
 pub mod problem;
 pub mod recordings;
 pub mod registry;

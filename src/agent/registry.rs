@@ -8,7 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use tokio::sync::watch;
 
 use super::hub::Hub;
+use super::output::mjpeg::MjpegStream;
+use super::output::snapshot::Snapshots;
 use super::retention::Retention;
+use crate::archive::Archive;
 use crate::archive::lock::Holder;
 use crate::archive::{Archive, ArchiveError, WeakArchive};
 use crate::plan::unit::{DeclaredRecording, ObjectKey};
@@ -76,6 +79,12 @@ impl<T> Table<T> {
 pub struct Registry {
     /// Hubs, by camera. A hub outlives the runs of its camera.
     pub hubs: Table<Hub>,
+    /// The newest snapshot of each camera.
+    pub snapshots: Snapshots,
+    /// The camera of each stream that runs.
+    pub stream_cameras: Table<ObjectKey>,
+    /// Motion JPEG outputs, by stream.
+    pub mjpeg: Table<MjpegStream>,
     /// Open archives, by archive.
     pub archives: Table<Archive>,
     /// Which of them are open in this process, by folder.

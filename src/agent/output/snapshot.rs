@@ -1,0 +1,133 @@
+//! The latest picture of a camera as JPEG, with its capture time. Decodes the newest GOP from the hub, so that the camera is
+//! not asked for anything; for a camera that sends JPEG it is the frame itself. Requests that come together share one decode.
+//! A camera whose video does not flow has no latest picture: an old one is never shown as new.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use tokio::io::AsyncWriteExt as _;
+use tokio::sync::Semaphore;
+
+use super::decoder::{DecodeError, Decoder, Options};
+use crate::agent::registry::Registry;
+use crate::media::fmp4::writer::{FragmentOptions, write_fragment, write_header};
+use crate::media::frame::{Codec, Configuration, Frame, UtcMicros};
+use crate::plan::unit::ObjectKey;
+
+/// A picture as young as this, in microseconds, is handed out again.
+const REUSE_MICROS: i64 = 1_000_000;
+/// JPEG quality on FFmpeg's scale: visibly clean, a quarter of the size of the best.
+const QUALITY: i32 = 4;
+/// So many decode at once, whatever is asked; each takes one core.
+const DECODERS: usize = 2;
+
+/// A picture.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// JPEG.
+    pub jpeg: Bytes,
+    /// When it was captured.
+    pub captured: UtcMicros,
+}
+
+/// Why there is no picture.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// No such camera runs here.
+    #[error("no camera of this name runs here")]
+    NoCamera,
+    /// The camera's video does not flow now.
+    #[error("the camera sends no video now")]
+    NoVideo,
+    /// It flows, but cannot be made a JPEG.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+}
+
+/// The newest snapshot of each camera, one decode at a time for each.
+#[derive(Debug)]
+pub struct Snapshots {
+    cameras: Mutex<BTreeMap<ObjectKey, Arc<tokio::sync::Mutex<Option<Snapshot>>>>>,
+    decoders: Semaphore,
+}
+
+impl Default for Snapshots {
+    fn default() -> Self {
+        Self { cameras: Mutex::default(), decoders: Semaphore::new(DECODERS) }
+    }
+}
+
+impl Snapshots {
+    fn place(&self, camera: &ObjectKey) -> Arc<tokio::sync::Mutex<Option<Snapshot>>> {
+        self.cameras.lock().unwrap_or_else(PoisonError::into_inner).entry(camera.clone()).or_default().clone()
+    }
+
+    /// Forgets a camera that no longer runs.
+    pub fn forget(&self, camera: &ObjectKey) {
+        self.cameras.lock().unwrap_or_else(PoisonError::into_inner).remove(camera);
+    }
+}
+
+/// The latest picture of a camera.
+pub async fn snapshot(registry: &Registry, camera: &ObjectKey) -> Result<Snapshot, SnapshotError> {
+    let hub = registry.hubs.get(camera).ok_or(SnapshotError::NoCamera)?;
+    let place = registry.snapshots.place(camera);
+    let mut newest = place.lock().await;
+    // Asked only now: whoever waited for another's decode may find its result young enough.
+    let (configuration, frames) = hub.newest_gop().ok_or(SnapshotError::NoVideo)?;
+    let captured = frames.last().map(|frame| frame.utc).ok_or(SnapshotError::NoVideo)?;
+    let now = UtcMicros::from_timestamp(Timestamp::now());
+    if let Some(known) = newest.as_ref()
+        && (known.captured == captured || (0..REUSE_MICROS).contains(&(now.0 - known.captured.0)))
+    {
+        return Ok(known.clone());
+    }
+    let jpeg = match (configuration.video.codec, frames.last()) {
+        (Codec::Mjpeg, Some(frame)) => frame.payload.clone(),
+        _ => {
+            // The semaphore is never closed.
+            let _permit = registry.snapshots.decoders.acquire().await;
+            decode_last(&configuration, &frames).await?
+        }
+    };
+    let snapshot = Snapshot { jpeg, captured };
+    *newest = Some(snapshot.clone());
+    Ok(snapshot)
+}
+
+/// Decodes a GOP and returns its last picture.
+async fn decode_last(configuration: &Configuration, frames: &[Arc<Frame>]) -> Result<Bytes, DecodeError> {
+    // The last pictures are all encoded, since a damaged one may be missing at the end; the newest that came is taken.
+    let first = frames.len().saturating_sub(3);
+    let filter = format!("select=gte(n\\,{first})");
+    let mut decoder = Decoder::start(&Options { filter, quality: QUALITY, low_delay: false })?;
+    let header = write_header(configuration, false);
+    let fragment = write_fragment(1, frames, false, FragmentOptions::default());
+    let input = decoder.input.take();
+    let feed = async move {
+        if let Some(mut input) = input {
+            input.write_all(&header).await?;
+            for chunk in fragment.chunks() {
+                input.write_all(chunk).await?;
+            }
+        }
+        std::io::Result::Ok(())
+    };
+    let read = async {
+        let mut last = None;
+        while let Some(picture) = decoder.pictures.next().await? {
+            last = Some(picture);
+        }
+        std::io::Result::Ok(last)
+    };
+    let (fed, picture) = tokio::join!(feed, read);
+    match picture? {
+        Some(picture) => Ok(picture),
+        None => {
+            let complaint = decoder.complaint().await;
+            Err(fed.err().map_or(DecodeError::Failed(complaint), DecodeError::Pipe))
+        }
+    }
+}
