@@ -11,7 +11,6 @@ use super::hub::Hub;
 use super::output::mjpeg::MjpegStream;
 use super::output::snapshot::Snapshots;
 use super::retention::Retention;
-use crate::archive::Archive;
 use crate::archive::lock::Holder;
 use crate::archive::{Archive, ArchiveError, WeakArchive};
 use crate::plan::unit::{DeclaredRecording, ObjectKey};

@@ -12,8 +12,8 @@ use axum::{Json, Router};
 use serde::Deserialize;
 
 use super::metrics::{self, Exposition};
-use super::recordings;
 use super::supervisor::Agent;
+use super::{output, recordings};
 use crate::plan::report::Report;
 
 /// How long a report may be waited for; below the idle time-outs of common proxies.
@@ -32,7 +32,7 @@ pub fn routes(agent: Arc<Agent>) -> Router {
 
 /// The media of the agent's units only: what a gateway serves as its own.
 pub fn media_routes(agent: &Arc<Agent>) -> Router {
-    Router::new().merge(recordings::routes(agent.registry.clone()))
+    output::routes().with_state(agent.registry.clone()).merge(recordings::routes(agent.registry.clone()))
 }
 
 async fn ready(State(agent): State<Arc<Agent>>) -> (StatusCode, &'static str) {
