@@ -36,7 +36,7 @@ fmt: ## Format the Rust code
 lint: ## Clippy, and licences, banned crates and sources where cargo-deny is installed (scripts/install.sh lint)
 	@scripts/lint.sh
 
-generate: ## Write the files that are generated from the code (crds/, docs/openapi.json)
+generate: ## Write the files that are generated from the code (crds/, docs/openapi.json, docs/api-reference.md)
 	@scripts/generate.sh
 
 web: ## Build the page into web/dist

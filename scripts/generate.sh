@@ -10,6 +10,7 @@ if [ "${1:-}" = --check ]; then
 fi
 cargo run --quiet --locked -- crds --dir "$target/crds"
 cargo run --quiet --locked -- openapi --file "$target/docs/openapi.json"
+cargo run --quiet --locked -- reference --file "$target/docs/api-reference.md"
 if [ "$target" != . ]; then
-    { diff -ru crds "$target/crds" && diff -u docs/openapi.json "$target/docs/openapi.json"; } || { echo "stale: run make generate and commit the result" >&2; exit 1; }
+    { diff -ru crds "$target/crds" && diff -u docs/openapi.json "$target/docs/openapi.json" && diff -u docs/api-reference.md "$target/docs/api-reference.md"; } || { echo "stale: run make generate and commit the result" >&2; exit 1; }
 fi

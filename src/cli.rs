@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{api, check, gateway, local};
+use crate::{api, check, gateway, local, reference};
 
 mod logging;
 
@@ -26,6 +26,7 @@ enum Command {
     Check(check::Arguments),
     Crds(api::crds::Arguments),
     Openapi(gateway::openapi::Arguments),
+    Reference(reference::Arguments),
 }
 
 /// Runs the program and returns its exit code.
@@ -38,6 +39,7 @@ pub fn main() -> ExitCode {
         Command::Run(arguments) => local::run(arguments),
         Command::Check(arguments) => Ok(check::run(&arguments)),
         Command::Crds(arguments) => api::crds::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Command::Reference(arguments) => reference::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Openapi(arguments) => gateway::openapi::run(&arguments).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {

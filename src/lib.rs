@@ -12,6 +12,7 @@
 //! | [`check`] | validates manifests offline as the API server would. |
 //! | [`gateway`] | HTTP for people and apps: REST API, live and recorded media, the page. |
 //! | [`local`] | `camera-operator run`: control plane, agent and gateway in one process, from files. |
+//! | [`reference`] | the API reference for people, generated. |
 //! | [`cli`] | the command line. |
 
 pub mod agent;
@@ -23,3 +24,4 @@ pub mod gateway;
 pub mod local;
 pub mod media;
 pub mod plan;
+pub mod reference;

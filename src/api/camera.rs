@@ -110,7 +110,7 @@ pub struct RtspSource {
     pub credentials_secret_ref: Option<SecretReference>,
 }
 
-/// How RTP travels in an RTSP session.
+/// How the media travels: TCP (interleaved in the RTSP connection; passes every firewall) or UDP. Default: TCP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum RtspTransport {
     /// Interleaved in the RTSP connection.
@@ -211,7 +211,8 @@ pub struct V4l2Source {
     pub frames_per_second: Option<i32>,
 }
 
-/// What a Video4Linux2 device is asked for: formats that are compressed already.
+/// What to ask the device for; formats that are compressed already. Default: MJPEG, which every USB camera offers at full
+/// size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum V4l2Format {
     /// Motion JPEG.

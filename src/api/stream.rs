@@ -116,7 +116,7 @@ pub struct Audio {
     pub codec: Option<AudioCodec>,
 }
 
-/// How sound is carried.
+/// Auto: copied where the output can carry it, else encoded as AAC. None: left out. Default: Auto.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Default)]
 pub enum AudioCodec {
     /// Copied where the output can carry it, else AAC.

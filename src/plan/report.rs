@@ -1,6 +1,7 @@
 //! What an agent says of its units, as JSON: the contract back from the data plane. States, reasons and figures, never a
 //! credential. Must not decide what a condition says (that is `plan::status`); it only carries facts.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::unit::{ObjectKey, ObjectRef};
@@ -68,7 +69,7 @@ pub enum UnitState {
 }
 
 /// Why a unit is in its state: the condition reasons. The number is the code of the documented table, where there is one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum Reason {
     /// All is well.
     Streaming,
