@@ -89,7 +89,7 @@ pub fn coverage(
     let mut undecodable = Vec::new();
     collect_spans(files, &mut held, &mut undecodable);
     let held = union(held);
-    let created = history.created.or_else(|| files.iter().map(|file| file.start).min()).map_or(i64::MAX, |at| at.0);
+    let created = creation(files, history);
 
     let mut covered_micros = 0;
     let mut gaps = Vec::new();
@@ -144,6 +144,14 @@ pub fn last_closed_day(now: UtcMicros) -> (UtcMicros, UtcMicros) {
 pub fn start_of_day(date: Date) -> UtcMicros {
     let midnight = TimeZone::UTC.to_timestamp(date.to_datetime(Time::midnight()));
     UtcMicros::from_timestamp(midnight.unwrap_or(Timestamp::UNIX_EPOCH))
+}
+
+/// Since when something was to be recorded. A file or a deletion from before says that the clock was wrong when the recording
+/// was made.
+fn creation(files: &[FileEntry], history: &History) -> i64 {
+    let first = files.iter().map(|file| file.start.0).min().unwrap_or(i64::MAX);
+    let created = history.created.map_or(first, |at| at.0.min(first));
+    if history.deleted_until.is_some_and(|at| at.0 < created) { i64::MIN } else { created }
 }
 
 fn collect_spans<'a>(files: &'a [FileEntry], held: &mut Vec<Span<'a>>, undecodable: &mut Vec<Span<'a>>) {

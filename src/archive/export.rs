@@ -99,10 +99,11 @@ impl Export {
         }
         // A key frame that the span needs may be in the file before.
         let files = index.files_between(from.plus_micros(-span::LEAD_IN_MICROS), to)?;
-        let pieces = span::pieces(&files, from, to);
+        let mut pieces = span::pieces(&files, from, to);
         if pieces.is_empty() {
             return Err(ExportError::Nothing { from, to });
         }
+        look_ahead(&mut pieces);
         let setups = pieces.iter().map(|piece| setup(index, piece.file)).collect::<Result<Vec<_>, _>>()?;
         let Some(common) = TrackSetup::common(&setups) else {
             return Err(ExportError::ConfigurationChanged { spans: sub_spans(&pieces, &setups, from, to) });
@@ -233,6 +234,18 @@ impl ExportReader {
         }
         chunk.truncate(filled);
         Ok(chunk.into())
+    }
+}
+
+/// Adds the range after the last one, if its file has it: sound that belongs to the last pictures may lie there.
+fn look_ahead(pieces: &mut [Piece<'_>]) {
+    let Some(last) = pieces.last_mut() else { return };
+    let next = last.ranges.last().and_then(|range| last.file.ranges.iter().position(|other| other == range));
+    let first = last.file.ranges.iter().position(|range| Some(range) == last.ranges.first());
+    if let (Some(first), Some(next)) = (first, next.map(|place| place + 1))
+        && let Some(longer) = last.file.ranges.get(first..=next)
+    {
+        last.ranges = longer;
     }
 }
 

@@ -307,7 +307,9 @@ impl Timeline {
             }
         }
         let Some(sound) = self.setup.audio.as_ref().map(|audio| audio.timescale) else { return };
-        let (first, end) = (rescale(mapping.first, ticks, sound), rescale(end, ticks, sound));
+        // Pictures are shown later than they are decoded, by the reordering delay; sound at once.
+        let delay = self.origin.map_or(0, |origin| i64::from(origin.composition_offset));
+        let (first, end) = (rescale(mapping.first, ticks, sound), rescale(end.saturating_add(delay), ticks, sound));
         let start = rescale(mapping.start, ticks, sound);
         for sample in &fragment.audio {
             if (first..end).contains(&sample.decode_time) {

@@ -225,16 +225,20 @@ pub fn plan(recordings: &[RecordingFacts], situation: &Situation) -> RetentionPl
         };
         let selected = select(&files, &current, situation.now, by_age);
         if !by_age {
-            let all = select(&files, &current, situation.now, true);
-            doubted_files += all.len().saturating_sub(selected.len()) as u64;
-            doubted_bytes += bytes(&all).saturating_sub(bytes(&selected));
+            let going: HashSet<Item> = selected.iter().map(|(file, _)| file.item).collect();
+            for (file, _) in select(&files, &current, situation.now, true) {
+                if !going.contains(&file.item) {
+                    doubted_files += 1;
+                    doubted_bytes += file.bytes;
+                }
+            }
         }
         let foreseen = situation.foresight.get(&recording.path).map(|foresight| {
             let at = foresight.latest(situation.now);
-            bytes(&select(&files, foresight, at, by_age))
+            weight(&select(&files, foresight, at, by_age))
         });
         match foreseen {
-            Some(foreseen) if !situation.confirmed && bytes(&selected) > foreseen.saturating_add(foreseen / 4) => {
+            Some(foreseen) if !situation.confirmed && weight(&selected) > foreseen.saturating_add(foreseen / 4) => {
                 plan.withheld.push(Withheld {
                     recording: Some(recording.path.clone()),
                     message: format!(
@@ -280,6 +284,11 @@ fn micros(milliseconds: u64) -> i64 {
 
 fn bytes(selected: &Selected) -> u64 {
     selected.iter().map(|(file, _)| file.bytes).sum()
+}
+
+/// What is compared with what was foreseen: bytes, but at least one for each file.
+fn weight(selected: &Selected) -> u64 {
+    selected.iter().map(|(file, _)| file.bytes.max(1)).sum()
 }
 
 fn deletion(recording: &RecordingFacts, file: FileFacts, reason: DeletionReason) -> Deletion {

@@ -24,6 +24,8 @@ mod export;
 mod media;
 mod playlists;
 mod retention;
+#[cfg(test)]
+mod tests;
 
 /// The routes, as the gateway and the sidecar serve them.
 pub fn routes(registry: Arc<Registry>) -> Router {
