@@ -102,7 +102,7 @@ impl Program {
             }
             http::get(&self.url("/readyz")).ok().filter(|answer| answer.status == 200).map(Ok)
         });
-        assert!(matches!(ready, Some(Ok(_))), "the program did not get ready: {ready:?}\n{}", self.log());
+        assert!(matches!(ready, Some(Ok(_))), "the program did not get ready: {ready:?}");
     }
 
     /// Its process id.
@@ -146,7 +146,7 @@ impl Program {
             let _ = child.kill();
             let _ = child.wait();
         }
-        status.unwrap_or_else(|| panic!("the program does not end\n{}", self.log()))
+        status.unwrap_or_else(|| panic!("the program does not end"))
     }
 
     /// Begins again after [`Self::kill`] or [`Self::terminate`].
@@ -158,6 +158,12 @@ impl Program {
     /// Everything that it printed so far.
     pub fn log(&self) -> String {
         self.log.lock().unwrap().join("\n")
+    }
+
+    /// The end of what it printed: enough to see what went wrong last.
+    fn log_end(&self) -> String {
+        let log = self.log.lock().unwrap();
+        log[log.len().saturating_sub(60)..].join("\n")
     }
 
     /// The data folder.
@@ -172,7 +178,7 @@ impl Program {
 
     /// GET of a path; it must be answered.
     pub fn get(&self, path: &str) -> Answer {
-        http::get(&self.url(path)).unwrap_or_else(|error| panic!("{path}: {error}\n{}", self.log()))
+        http::get(&self.url(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 
     /// GET of a path that must be there, as JSON.
@@ -184,7 +190,7 @@ impl Program {
 
     /// POST to a path.
     pub fn post(&self, path: &str) -> Answer {
-        http::request("POST", &self.url(path), &[]).unwrap_or_else(|error| panic!("{path}: {error}\n{}", self.log()))
+        http::request("POST", &self.url(path), &[]).unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 
     /// An object with its status, such as `cameras/front-door`; `None` while it is not there.
@@ -208,8 +214,8 @@ impl Program {
             is == status && (reasons.is_empty() || reasons.contains(&reason.as_str()))
         };
         poll(PATIENCE, || self.condition(path, "Ready").filter(fits)).unwrap_or_else(|| {
-            let now = self.object(path).map(|object| object["status"].clone());
-            panic!("{path} is not Ready={status} {reasons:?} but {now:#?}\n{}", self.log())
+            let now = self.object(path).map_or(serde_json::Value::Null, |object| object["status"].clone());
+            panic!("{path} is not Ready={status} {reasons:?} but {now:#}")
         })
     }
 
@@ -265,7 +271,7 @@ impl Drop for Program {
             process::signal(pid, "KILL");
         }
         if std::thread::panicking() {
-            eprintln!("---- the program's log ----\n{}", self.log());
+            eprintln!("---- the end of the program's log ----\n{}", self.log_end());
         }
     }
 }
