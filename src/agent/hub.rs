@@ -239,32 +239,31 @@ impl Hub {
             Reach::Live | Reach::Whole => (ring.key.unwrap_or_else(|| ring.end()), true),
         };
         drop(ring);
-        Reader {
-            shared: self.shared.clone(),
-            head: self.shared.head.subscribe(),
-            reach,
-            next,
-            wait_for_key,
-            known: None,
-        }
+        self.reader(reach, next, wait_for_key)
     }
 
-    /// A reader that goes on behind a frame that it has already, as far as the ring still holds what follows; otherwise like
-    /// [`Reach::FromOldest`].
+    /// A reader that goes on after a frame that it had before, without a hole if what came after that frame is still in the
+    /// ring; else it starts at the oldest entry of the ring, like [`Reach::FromOldest`]. Sequence numbers tell which.
     pub fn subscribe_after(&self, run: RunId, sequence: u64) -> Reader {
-        let mut reader = self.subscribe(Reach::FromOldest);
-        let ring = self.shared.ring();
-        let found = ring.entries.iter().position(|entry| match entry {
-            Entry::Frame { frame, .. } => frame.run == run && frame.sequence == sequence,
-            Entry::Ended(_) => false,
-        });
-        if let Some(found) = found {
-            reader.next = ring.first + found as u64 + 1;
-            // What follows a frame that the reader could decode, it can decode.
-            reader.wait_for_key = false;
-        }
+        let mut ring = self.shared.ring();
+        ring.statistics.readers += 1;
+        let is = |entry: &Entry, wanted: Option<u64>| {
+            matches!(entry, Entry::Frame { frame, .. } if frame.run == run && Some(frame.sequence) == wanted)
+        };
+        // From the newest back: a reader that reconnects was here a moment ago. The frame itself may just have left the ring.
+        let found = ring.entries.iter().rposition(|entry| is(entry, Some(sequence))).map(|index| index + 1);
+        let found = found.or_else(|| ring.entries.iter().position(|entry| is(entry, sequence.checked_add(1))));
+        let (next, wait_for_key) = match found {
+            Some(index) => (ring.first + index as u64, false),
+            None => (ring.first, true),
+        };
         drop(ring);
-        reader
+        self.reader(Reach::Whole, next, wait_for_key)
+    }
+
+    fn reader(&self, reach: Reach, next: u64, wait_for_key: bool) -> Reader {
+        let head = self.shared.head.subscribe();
+        Reader { shared: self.shared.clone(), head, reach, next, wait_for_key, known: None, batch: usize::MAX }
     }
 
     /// The frames of the newest GOP up to now, video only, with their configuration: what a snapshot decodes. `None` while no
@@ -307,9 +306,19 @@ pub struct Reader {
     /// Frames before the next video key frame are skipped.
     wait_for_key: bool,
     known: Option<(RunId, u32)>,
+    /// Most bytes of payload to hand out at once.
+    batch: usize,
 }
 
 impl Reader {
+    /// Hands out no more than `bytes` of payload at once (and one frame beyond that), so that a reader which may be stopped
+    /// half-way keeps no more than that alive when the ring has gone on.
+    #[must_use]
+    pub const fn in_batches_of(mut self, bytes: usize) -> Self {
+        self.batch = bytes;
+        self
+    }
+
     /// Everything that has come since the last call, waiting until there is something. `None` once the hub is closed and all
     /// is read. Cancel safe.
     pub async fn next(&mut self) -> Option<Vec<Event>> {
@@ -350,7 +359,12 @@ impl Reader {
             self.wait_for_key = true;
         }
         let skip = usize::try_from(self.next - ring.first).unwrap_or(usize::MAX);
+        let mut bytes = 0;
         for entry in ring.entries.iter().skip(skip) {
+            if bytes > self.batch {
+                return (events, false);
+            }
+            self.next += 1;
             match entry {
                 Entry::Ended(ending) => {
                     self.wait_for_key = true;
@@ -367,11 +381,11 @@ impl Reader {
                         self.known = needs;
                         events.push(Event::Configuration { run: frame.run, configuration: configuration.clone() });
                     }
+                    bytes += frame.payload.len();
                     events.push(Event::Frame(frame.clone()));
                 }
             }
         }
-        self.next = ring.end();
         (events, ring.closed)
     }
 }
@@ -500,6 +514,32 @@ mod tests {
         assert_eq!(sequences(&hub.subscribe_after(RunId(1), 5).take_now()), [6, 7, 8, 9]);
         assert_eq!(sequences(&hub.subscribe_after(RunId(1), 9).take_now()), [0_u64; 0]);
         assert_eq!(sequences(&hub.subscribe_after(RunId(9), 5).take_now()).first(), Some(&0), "unknown: all there is");
+    }
+
+    #[test]
+    fn a_reader_goes_on_after_a_frame_it_had_or_at_the_oldest() {
+        let hub = hub(400, 1 << 20);
+        hub.publish(&configuration(0), (0..20).map(|n| frame(n, n % 5 == 0)));
+        let events = hub.subscribe_after(RunId(1), 16).take_now();
+        assert!(matches!(events[0], Event::Configuration { .. }));
+        assert_eq!(sequences(&events), [17, 18, 19]);
+        let oldest = sequences(&hub.subscribe(Reach::FromOldest).take_now())[0];
+        assert!(oldest > 2);
+        assert_eq!(sequences(&hub.subscribe_after(RunId(1), 2).take_now())[0], oldest, "long gone");
+        assert_eq!(sequences(&hub.subscribe_after(RunId(7), 16).take_now())[0], oldest, "another run");
+        let mut newest = hub.subscribe_after(RunId(1), 19);
+        assert!(newest.take_now().is_empty());
+        hub.publish(&configuration(0), [frame(20, false)]);
+        assert_eq!(sequences(&newest.take_now()), [20], "in the middle of a GOP");
+    }
+
+    #[test]
+    fn batches_hand_out_everything_in_pieces() {
+        let hub = hub(10_000, 1 << 20);
+        let mut reader = hub.subscribe(Reach::Whole).in_batches_of(250);
+        hub.publish(&configuration(0), (0..8).map(|n| frame(n, n == 0)));
+        let batches: Vec<Vec<u64>> = (0..4).map(|_| sequences(&reader.take_now())).collect();
+        assert_eq!(batches, [vec![0, 1, 2], vec![3, 4, 5], vec![6, 7], vec![]]);
     }
 
     #[tokio::test]

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use tokio::sync::watch;
 
 use super::hub::Hub;
+use super::output::hls::HlsStream;
 use super::output::mjpeg::MjpegStream;
 use super::output::snapshot::Snapshots;
 use super::retention::Retention;
@@ -59,10 +60,15 @@ impl<T> Table<T> {
 
     /// Waits until `key` has an entry. Cancel safe.
     pub async fn wait_for(&self, key: &ObjectKey) -> Arc<T> {
+        self.wait_for_other(key, None).await
+    }
+
+    /// Waits until `key` has an entry that is not `known`: for those who have seen the end of that one. Cancel safe.
+    pub async fn wait_for_other(&self, key: &ObjectKey, known: Option<&Arc<T>>) -> Arc<T> {
         let mut changes = self.changes.subscribe();
         loop {
             changes.mark_unchanged();
-            if let Some(value) = self.get(key) {
+            if let Some(value) = self.get(key).filter(|value| known.is_none_or(|known| !Arc::ptr_eq(known, value))) {
                 return value;
             }
             if changes.changed().await.is_err() {
@@ -90,6 +96,11 @@ pub struct Registry {
     pub opened_archives: OpenedArchives,
     /// What keeps open archives within their rules, by archive.
     pub retention: Table<Retention>,
+    /// Streams as HLS, by stream.
+    pub hls: Table<HlsStream>,
+    /// The segment number that a stopped HLS stream would have used next, so that numbers never go back while this process
+    /// lives.
+    pub hls_numbers: Table<u64>,
     /// The recordings that the plan declares, running or not.
     pub declared: Declared,
 }

@@ -7,6 +7,7 @@ pub mod audio;
 pub mod clock;
 pub mod fmp4;
 pub mod frame;
+pub mod hls;
 pub mod h264;
 pub mod h265;
 pub mod jpeg;

@@ -1,128 +1,171 @@
-//! A camera's frames as endless fragmented MP4 over HTTP: how a recorder in another pod reads a hub. Ends where a run or a
-//! configuration ends, and where frames were lost, so that one body is always one unbroken piece; the reader comes back with
-//! `after` and goes on where it was. Must not hold more than the frames of one read: a client that does not read waits alone.
+//! A camera's frames as endless fragmented MP4, for recorders in other pods: every frame is one fragment, so that nothing is
+//! held back, with its capture time (`prft`) and the low 32 bits of its sequence number (`mfhd`). It ends with the run or the
+//! configuration; the reader asks again with `?after=run:sequence` and misses nothing that the hub still has. Must not slow
+//! the hub, nor keep more of it alive than one batch for a client that has stopped reading.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
-use axum::http::header;
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
-use bytes::Bytes;
-use futures::{StreamExt as _, stream};
+use bytes::{BufMut as _, Bytes};
+use futures::stream;
 use serde::Deserialize;
+use serde_json::json;
 
-use crate::agent::hub::{Event, Reach, Reader};
+use crate::agent::hub::{Ending, Event, Reach, Reader};
 use crate::agent::problem::Problem;
 use crate::agent::registry::Registry;
+use crate::media::fmp4::boxes::write_full_box;
 use crate::media::fmp4::writer::{FragmentOptions, write_fragment, write_header};
-use crate::media::frame::{Configuration, Frame, RunId};
+use crate::media::frame::{Frame, RunId};
 use crate::plan::report::Reason;
 use crate::plan::unit::ObjectKey;
 
-/// The routes of this output.
+/// Bytes that a client which has stopped reading may keep from being freed, besides what its socket holds.
+const BATCH: usize = 1 << 20;
+/// How long a request waits for the first frame.
+const FIRST_FRAME: Duration = Duration::from_secs(10);
+/// Which run the body is of.
+pub const RUN_HEADER: &str = "x-camera-run";
+/// Which configuration generation of the run.
+pub const GENERATION_HEADER: &str = "x-camera-generation";
+/// The whole sequence number of the first frame.
+pub const SEQUENCE_HEADER: &str = "x-camera-sequence";
+/// The scheme of the event message (`emsg`, ISO/IEC 23009-1 §5.10.3.3) that closes a body whose run has ended; its data is
+/// JSON with `run`, `reason`, `message` and `at` (microseconds since 1970).
+pub const ENDING_SCHEME: &str = "tag:camera-operator.dev,2026:run-ended";
+
+/// `/v1/cameras/{ns}/{name}/live.mp4`.
 pub fn routes() -> Router<Arc<Registry>> {
     Router::new().route("/v1/cameras/{ns}/{name}/live.mp4", get(live))
 }
 
 #[derive(Debug, Deserialize)]
-struct After {
+struct Parameters {
     after: Option<String>,
 }
 
-/// `run:sequence`, the last frame that the reader has.
-fn parse_after(text: &str) -> Result<(RunId, u64), Problem> {
-    text.split_once(':')
-        .and_then(|(run, sequence)| Some((RunId(run.parse().ok()?), sequence.parse().ok()?)))
-        .ok_or_else(|| {
-            Problem::bad_request(format!(
-                "after={text} is not run:sequence; write two numbers, as in after=1763688000000:42"
-            ))
-        })
+/// `run:sequence`.
+fn parse_after(text: &str) -> Option<(RunId, u64)> {
+    let (run, sequence) = text.split_once(':')?;
+    Some((RunId(run.parse().ok()?), sequence.parse().ok()?))
 }
 
 async fn live(
     State(registry): State<Arc<Registry>>,
     Path((namespace, name)): Path<(String, String)>,
-    Query(query): Query<After>,
+    Query(parameters): Query<Parameters>,
 ) -> Result<Response, Problem> {
-    let camera = ObjectKey { namespace, name };
-    let hub = registry.hubs.get(&camera).ok_or_else(|| Problem::not_found(format!("no camera {camera} runs here")))?;
-    let reader = match query.after.as_deref().map(parse_after).transpose()? {
-        Some((run, sequence)) => hub.subscribe_after(run, sequence),
+    let key = ObjectKey { namespace, name };
+    let hub = registry.hubs.get(&key).ok_or_else(|| Problem::not_found(format!("No camera {key} runs here.")))?;
+    let reader = match parameters.after.as_deref() {
         None => hub.subscribe(Reach::Whole),
+        Some(after) => {
+            let (run, sequence) = parse_after(after).ok_or_else(|| {
+                Problem::bad_request("`after` must be run:sequence of the last frame that was received, such as 1795223829123:42.")
+            })?;
+            hub.subscribe_after(run, sequence)
+        }
     };
-    if hub.newest_gop().is_none() && !reader.has_more() {
-        return Err(Problem::unavailable(Reason::CameraUnavailable, format!("camera {camera} sends no video now")));
-    }
-    let body = Body::from_stream(stream::unfold(Piece::new(reader), Piece::next).flat_map(stream::iter));
-    Ok(([(header::CONTENT_TYPE, "video/mp4"), (header::CACHE_CONTROL, "no-store")], body).into_response())
+    drop(hub);
+    let mut body = Live { reader: reader.in_batches_of(BATCH), events: VecDeque::new(), chunks: VecDeque::new(), begun: false };
+    let first = tokio::time::timeout(FIRST_FRAME, body.first()).await;
+    let Ok(Some(headers)) = first else {
+        return Err(Problem::unavailable(Reason::NoVideo, format!("Camera {key} sends no pictures now.")));
+    };
+    let chunks = stream::unfold(body, |mut body| async move {
+        let chunk = body.next().await?;
+        Some((Ok::<_, std::convert::Infallible>(chunk), body))
+    });
+    Ok((headers, Body::from_stream(chunks)).into_response())
 }
 
-/// One unbroken piece of a hub's frames.
-struct Piece {
+struct Live {
     reader: Reader,
-    sequence_number: u32,
-    header_sent: bool,
-    ended: bool,
+    events: VecDeque<Event>,
+    chunks: VecDeque<Bytes>,
+    /// The header has been written: another one cannot follow.
+    begun: bool,
 }
 
-type Chunks = Vec<std::io::Result<Bytes>>;
-
-impl Piece {
-    const fn new(reader: Reader) -> Self {
-        Self { reader, sequence_number: 0, header_sent: false, ended: false }
+impl Live {
+    async fn event(&mut self) -> Option<Event> {
+        while self.events.is_empty() {
+            self.events.extend(self.reader.next().await?);
+        }
+        self.events.pop_front()
     }
 
-    async fn next(mut self) -> Option<(Chunks, Self)> {
-        while !self.ended {
-            let events = self.reader.next().await?;
-            let chunks = self.write(&events);
-            if !chunks.is_empty() {
-                return Some((chunks, self));
-            }
+    /// Waits for the first frame and tells what it is.
+    async fn first(&mut self) -> Option<HeaderMap> {
+        loop {
+            let Event::Configuration { run, configuration } = self.event().await? else { continue };
+            self.begun = true;
+            self.chunks.push_back(write_header(&configuration, true));
+            let Event::Frame(frame) = self.event().await? else { continue };
+            self.push(&frame);
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("video/mp4"));
+            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            headers.insert(RUN_HEADER, HeaderValue::from(run.0));
+            headers.insert(GENERATION_HEADER, HeaderValue::from(configuration.generation));
+            headers.insert(SEQUENCE_HEADER, HeaderValue::from(frame.sequence));
+            return Some(headers);
         }
-        None
     }
 
-    fn write(&mut self, events: &[Event]) -> Chunks {
-        let mut chunks = Vec::new();
-        let mut frames: Vec<Arc<Frame>> = Vec::new();
-        for event in events {
-            match event {
-                Event::Frame(frame) => frames.push(frame.clone()),
-                Event::Configuration { configuration, .. } if !self.header_sent => {
-                    self.header_sent = true;
-                    chunks.push(Ok(write_header(configuration as &Configuration, true)));
-                }
-                // Before the first frame a loss or an old end says nothing about what follows.
-                Event::Lost(_) | Event::Ended(_) if !self.header_sent => {}
-                Event::Configuration { .. } | Event::Lost(_) | Event::Ended(_) => {
-                    self.ended = true;
-                    break;
+    fn push(&mut self, frame: &Arc<Frame>) {
+        let options = FragmentOptions { producer_reference_time: true, ..FragmentOptions::default() };
+        let fragment = write_fragment(frame.sequence as u32, std::slice::from_ref(frame), true, options);
+        self.chunks.extend(fragment.into_chunks());
+    }
+
+    /// The next bytes; `None` at the end.
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            if let Some(chunk) = self.chunks.pop_front() {
+                return Some(chunk);
+            }
+            if !self.begun {
+                return None;
+            }
+            match self.event().await? {
+                Event::Frame(frame) => self.push(&frame),
+                // What was lost shows in the sequence numbers.
+                Event::Lost(_) => {}
+                Event::Configuration { .. } => return None,
+                Event::Ended(ending) => {
+                    self.begun = false;
+                    self.chunks.push_back(ending_message(&ending));
                 }
             }
         }
-        if !frames.is_empty() {
-            self.sequence_number += 1;
-            let options = FragmentOptions { producer_reference_time: true, ..FragmentOptions::default() };
-            chunks.extend(write_fragment(self.sequence_number, &frames, true, options).into_chunks().map(Ok));
-        }
-        chunks
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn after_is_read_strictly() {
-        assert_eq!(parse_after("7:42").unwrap(), (RunId(7), 42));
-        for wrong in ["", "7", "7:", ":42", "a:b", "7:42:1", "-1:2"] {
-            assert!(parse_after(wrong).is_err(), "{wrong}");
-        }
-    }
+/// The end of a run, in band, where readers of media skip it.
+fn ending_message(ending: &Ending) -> Bytes {
+    let data = json!({
+        "run": ending.run,
+        "reason": ending.reason,
+        "message": ending.message,
+        "at": ending.at,
+    });
+    let mut out = Vec::new();
+    write_full_box(&mut out, *b"emsg", 1, 0, |out| {
+        out.put_u32(1000);
+        out.put_u64(0);
+        out.put_u32(0);
+        out.put_u32(0);
+        out.put_slice(ENDING_SCHEME.as_bytes());
+        out.put_slice(b"\0\0");
+        out.put_slice(data.to_string().as_bytes());
+    });
+    out.into()
 }

@@ -1,6 +1,8 @@
-//! What reads hubs: one file an output. Must not know where frames come from.
+//! What leaves an agent: HLS, Motion JPEG, pictures, and fragmented MP4 for recorders elsewhere. Every output reads a hub and
+//! can slow neither the camera nor another output. Must not know where frames come from.
 
 pub mod decoder;
+pub mod hls;
 pub mod live_mp4;
 pub mod mjpeg;
 pub mod pictures;
@@ -9,10 +11,22 @@ pub mod snapshot;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::http::Method;
+use tower_http::cors::{Any, CorsLayer};
 
 use super::registry::Registry;
 
-/// The media of all outputs.
+/// The media that people and players fetch: `/live/{ns}/{stream}/…`. A page of any origin may read it.
 pub fn routes() -> Router<Arc<Registry>> {
-    live_mp4::routes().merge(pictures::routes())
+    let cors = CorsLayer::new()
+        .allow_origin(Any)
+        .allow_methods([Method::GET, Method::HEAD])
+        .allow_headers(Any)
+        .expose_headers(Any);
+    hls::routes::routes().merge(pictures::routes()).layer(cors)
+}
+
+/// What other agents fetch: `/v1/cameras/{ns}/{name}/live.mp4`.
+pub fn sidecar_routes() -> Router<Arc<Registry>> {
+    live_mp4::routes()
 }

@@ -1,0 +1,163 @@
+//! A stream as HLS, by copy: reads a hub, cuts segments, offers them. The unit itself only moves things along: cutting is
+//! decided in [`segmenter`], what is offered in [`window`], HTTP in [`routes`].
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use self::segmenter::{Output, Segmenter, Settings, number_at};
+use self::window::Window;
+use crate::agent::hub::{Event, Hub, Reach};
+use crate::agent::unit::UnitContext;
+use crate::media::frame::{Codec, UtcMicros};
+use crate::plan::report::{Reason, UnitState};
+use crate::plan::unit::{Hls, ObjectKey};
+
+pub mod routes;
+pub mod segmenter;
+pub mod window;
+
+/// A stream that runs, as request handlers see it.
+#[derive(Debug)]
+pub struct HlsStream {
+    /// The camera that it shows.
+    pub camera: ObjectKey,
+    window: watch::Sender<Arc<Window>>,
+    /// Why there is nothing yet.
+    waiting: Mutex<(Reason, String)>,
+}
+
+impl HlsStream {
+    /// What it offers now.
+    pub fn window(&self) -> Arc<Window> {
+        self.window.borrow().clone()
+    }
+
+    /// Tells of every change of the window.
+    pub fn subscribe(&self) -> watch::Receiver<Arc<Window>> {
+        self.window.subscribe()
+    }
+
+    /// Why there is nothing yet, or nothing new.
+    pub fn waiting(&self) -> (Reason, String) {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+fn now() -> UtcMicros {
+    UtcMicros::from_timestamp(Timestamp::now())
+}
+
+struct Unit<'a> {
+    context: &'a UnitContext,
+    stream: &'a HlsStream,
+    segmenter: Segmenter,
+    window: Window,
+    /// The codec is one that HLS can carry.
+    carried: bool,
+}
+
+/// Runs a stream until it is cancelled.
+pub async fn run(context: UnitContext, hls: Hls) {
+    let registry = context.registry.clone();
+    let key = context.object.key.clone();
+    let window = Window::new(hls.playlist_segments as usize, hls.audio);
+    let stream = Arc::new(HlsStream {
+        camera: hls.camera.clone(),
+        window: watch::channel(Arc::new(window.clone())).0,
+        waiting: Mutex::new((Reason::CameraUnavailable, String::new())),
+    });
+    let settings = Settings {
+        segment: hls.segment_ms * 1000,
+        part: hls.low_latency.then_some(hls.part_ms * 1000),
+        audio: hls.audio,
+    };
+    // Within this process the numbers go on even if the clock was set back or the stream was restarted in the same moment.
+    let first = number_at(now()).max(registry.hls_numbers.get(&key).map_or(0, |number| *number));
+    let mut unit =
+        Unit { context: &context, stream: &stream, segmenter: Segmenter::new(settings, first), window, carried: true };
+    registry.hls.insert(key.clone(), stream.clone());
+    let mut before: Option<Arc<Hub>> = None;
+    loop {
+        let camera = &hls.camera;
+        unit.wait(Reason::CameraUnavailable, format!("Waiting for camera {camera}: it is suspended or not declared."));
+        let hub = tokio::select! {
+            () = context.cancel.cancelled() => break,
+            hub = registry.hubs.wait_for_other(camera, before.as_ref()) => hub,
+        };
+        unit.wait(Reason::Connecting, format!("Waiting for a key frame of camera {camera}."));
+        tokio::select! {
+            () = context.cancel.cancelled() => break,
+            () = unit.read(&hub) => {}
+        }
+        before = Some(hub);
+    }
+    registry.hls_numbers.insert(key.clone(), Arc::new(unit.segmenter.next_number()));
+    registry.hls.remove(&key, &stream);
+}
+
+impl Unit<'_> {
+    fn wait(&self, reason: Reason, message: String) {
+        self.set_state(UnitState::Waiting, reason, message);
+    }
+
+    fn set_state(&self, state: UnitState, reason: Reason, message: String) {
+        *self.stream.waiting.lock().unwrap_or_else(PoisonError::into_inner) = (reason, message.clone());
+        self.context.set_state(state, reason, message);
+    }
+
+    /// Reads a hub until it is closed.
+    async fn read(&mut self, hub: &Hub) {
+        let mut reader = hub.subscribe(Reach::Live);
+        while let Some(events) = reader.next().await {
+            let mut outputs = Vec::new();
+            for event in &events {
+                self.notice(event);
+                if self.carried || !matches!(event, Event::Frame(_)) {
+                    outputs.extend(self.segmenter.accept(event, now()));
+                }
+            }
+            self.publish(outputs);
+        }
+        let outputs = self.segmenter.accept(&Event::Lost(0), now());
+        self.publish(outputs.into_iter().chain([Output::Idle]).collect());
+    }
+
+    fn notice(&mut self, event: &Event) {
+        match event {
+            Event::Configuration { configuration, .. } => {
+                let codec = configuration.video.codec;
+                self.carried = codec != Codec::Mjpeg;
+                if !self.carried {
+                    let message = format!(
+                        "The camera sends {}, which HLS cannot carry without transcoding. Set the camera to H.264 or H.265, \
+                         or use `output.mjpeg`.",
+                        codec.name()
+                    );
+                    self.set_state(UnitState::Failed, Reason::CodecNotCarried, message);
+                }
+            }
+            Event::Ended(ending) => self.wait(ending.reason, ending.message.clone()),
+            Event::Lost(frames) => {
+                tracing::warn!(object = %self.context.object, frames, "too slow for the camera: frames were skipped");
+            }
+            Event::Frame(_) => {}
+        }
+    }
+
+    fn publish(&mut self, outputs: Vec<Output>) {
+        if outputs.is_empty() {
+            return;
+        }
+        let whole = outputs.iter().any(|output| matches!(output, Output::Segment(_)));
+        let idle = matches!(outputs.last(), Some(Output::Idle));
+        for output in outputs {
+            self.window.apply(output);
+        }
+        if whole && !idle {
+            self.set_state(UnitState::Running, Reason::Streaming, "Segments are being made.".into());
+        }
+        self.stream.window.send_replace(Arc::new(self.window.clone()));
+    }
+}
