@@ -247,9 +247,7 @@ impl Hub {
     pub fn subscribe_after(&self, run: RunId, sequence: u64) -> Reader {
         let mut ring = self.shared.ring();
         ring.statistics.readers += 1;
-        let is = |entry: &Entry, wanted: Option<u64>| {
-            matches!(entry, Entry::Frame { frame, .. } if frame.run == run && Some(frame.sequence) == wanted)
-        };
+        let is = |entry: &Entry, wanted: Option<u64>| matches!(entry, Entry::Frame { frame, .. } if frame.run == run && Some(frame.sequence) == wanted);
         // From the newest back: a reader that reconnects was here a moment ago. The frame itself may just have left the ring.
         let found = ring.entries.iter().rposition(|entry| is(entry, Some(sequence))).map(|index| index + 1);
         let found = found.or_else(|| ring.entries.iter().position(|entry| is(entry, sequence.checked_add(1))));

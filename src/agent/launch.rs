@@ -22,7 +22,12 @@ pub fn launch(context: UnitContext, task: Task) -> BoxFuture<'static, ()> {
                 output::mjpeg::run(context, mjpeg).await;
                 drop(named);
             }
-            Task::Work(Work::Hls(_) | Work::Record(_)) => context.cancel.cancelled().await,
+            Task::Work(Work::Hls(hls)) => {
+                let named = name_camera(&context, &hls.camera);
+                output::hls::run(context, hls).await;
+                drop(named);
+            }
+            Task::Work(Work::Record(_)) => context.cancel.cancelled().await,
         }
     }
     .boxed()

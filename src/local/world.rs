@@ -13,6 +13,7 @@ use super::control::Control;
 use super::machine;
 use super::probe::Probes;
 use super::state::Field;
+use crate::agent::output::snapshot;
 use crate::gateway::metrics::is_ready;
 use crate::gateway::world::{
     Action, CameraTest, Health, HealthStatus, LogLine, Object, ObjectCounts, Picture, Snapshot, StorageHealth, Update,
@@ -185,7 +186,11 @@ impl World for LocalWorld {
     fn picture<'a>(&'a self, camera: &'a ObjectKey) -> BoxFuture<'a, Result<Picture, WorldError>> {
         async move {
             self.existing(&ObjectRef { kind: ObjectKind::Camera, key: camera.clone() })?;
-            Err(WorldError::Failed("Pictures are not here yet.".into()))
+            let registry = &self.control.agent.registry;
+            match snapshot::snapshot(registry, camera).await {
+                Ok(picture) => Ok(Picture { jpeg: picture.jpeg, captured: picture.captured.timestamp() }),
+                Err(error) => Err(WorldError::Unavailable { reason: error.reason(), message: error.to_string() }),
+            }
         }
         .boxed()
     }

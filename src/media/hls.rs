@@ -87,11 +87,7 @@ impl MediaPlaylist {
         if let Some(low_latency) = &self.low_latency {
             // At least three parts (bis §4.4.3.8); a little more absorbs the jitter of one part.
             let hold_back = low_latency.part_target * 3 + low_latency.part_target / 10;
-            writeln!(
-                out,
-                "#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK={}",
-                seconds(hold_back)
-            )?;
+            writeln!(out, "#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK={}", seconds(hold_back))?;
             writeln!(out, "#EXT-X-PART-INF:PART-TARGET={}", seconds(low_latency.part_target))?;
         }
         writeln!(out, "#EXT-X-MEDIA-SEQUENCE:{}", self.media_sequence)?;

@@ -68,13 +68,16 @@ async fn live(
         None => hub.subscribe(Reach::Whole),
         Some(after) => {
             let (run, sequence) = parse_after(after).ok_or_else(|| {
-                Problem::bad_request("`after` must be run:sequence of the last frame that was received, such as 1795223829123:42.")
+                Problem::bad_request(
+                    "`after` must be run:sequence of the last frame that was received, such as 1795223829123:42.",
+                )
             })?;
             hub.subscribe_after(run, sequence)
         }
     };
     drop(hub);
-    let mut body = Live { reader: reader.in_batches_of(BATCH), events: VecDeque::new(), chunks: VecDeque::new(), begun: false };
+    let mut body =
+        Live { reader: reader.in_batches_of(BATCH), events: VecDeque::new(), chunks: VecDeque::new(), begun: false };
     let first = tokio::time::timeout(FIRST_FRAME, body.first()).await;
     let Ok(Some(headers)) = first else {
         return Err(Problem::unavailable(Reason::NoVideo, format!("Camera {key} sends no pictures now.")));

@@ -154,12 +154,18 @@ async fn follow_camera(context: &UnitContext, mjpeg: &Mjpeg) {
 }
 
 async fn serve(context: &UnitContext, mjpeg: &Mjpeg, stream: &Arc<MjpegStream>) {
+    let mut closed = None;
     loop {
         stream.wait_for_viewers().await;
-        let hub = context.registry.hubs.wait_for(&mjpeg.camera).await;
+        let hub = context.registry.hubs.wait_for_other(&mjpeg.camera, closed.as_ref()).await;
         let ended = tokio::select! {
             () = stream.wait_until_deserted() => Ok(()),
-            ended = show_pictures(&hub, mjpeg, stream) => ended,
+            ended = show_pictures(&hub, mjpeg, stream) => {
+                if ended.is_ok() {
+                    closed = Some(hub);
+                }
+                ended
+            }
         };
         stream.blank();
         if let Err(error) = ended {

@@ -10,15 +10,13 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use bytes::Bytes;
-use futures::stream;
+use futures::{StreamExt as _, stream};
 use jiff::fmt::rfc2822;
 
-use super::decoder::DecodeError;
 use super::mjpeg::{Picture, Viewer};
 use super::snapshot::{Snapshot, SnapshotError, snapshot};
 use crate::agent::problem::Problem;
 use crate::agent::registry::Registry;
-use crate::plan::report::Reason;
 use crate::plan::unit::ObjectKey;
 
 /// Header with the capture time of a picture: RFC 3339, UTC, milliseconds.
@@ -35,12 +33,7 @@ pub fn routes() -> Router<Arc<Registry>> {
 
 impl From<SnapshotError> for Problem {
     fn from(error: SnapshotError) -> Self {
-        let detail = error.to_string();
-        match error {
-            SnapshotError::NoCamera | SnapshotError::NoVideo => Self::unavailable(Reason::CameraUnavailable, detail),
-            SnapshotError::Decode(DecodeError::Missing) => Self::unavailable(Reason::FFmpegMissing, detail),
-            SnapshotError::Decode(_) => Self::unavailable(Reason::FFmpegFailed, detail),
-        }
+        Self::unavailable(error.reason(), error.to_string())
     }
 }
 
@@ -83,6 +76,7 @@ async fn motion(
         .get(&key)
         .ok_or_else(|| Problem::not_found(format!("no stream {key} with output mjpeg runs here")))?;
     // A part is read only when the client has taken the one before; meanwhile newer pictures replace each other.
+    let opening = stream::iter([std::io::Result::Ok(Bytes::from(format!("--{BOUNDARY}\r\n")))]);
     let parts = stream::unfold(stream.watch(), |mut viewer: Viewer| async move {
         let picture = viewer.next().await?;
         Some((std::io::Result::Ok(part(&picture)), viewer))
@@ -91,19 +85,22 @@ async fn motion(
         (header::CONTENT_TYPE, format!("multipart/x-mixed-replace; boundary={BOUNDARY}")),
         (header::CACHE_CONTROL, "no-store".to_owned()),
     ];
-    Ok((headers, Body::from_stream(parts)).into_response())
+    Ok((headers, Body::from_stream(opening.chain(parts))).into_response())
 }
 
+/// One part and the boundary after it: a browser shows a picture only when it sees where the next part begins.
 fn part(picture: &Picture) -> Bytes {
     let head = format!(
-        "--{BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {}\r\nX-Capture-Time: {}\r\n\r\n",
+        "Content-Type: image/jpeg\r\nContent-Length: {}\r\nX-Capture-Time: {}\r\n\r\n",
         picture.jpeg.len(),
         picture.captured
     );
     // One piece, so that a client never has a head without its picture; the copy costs less than two writes.
-    let mut part = Vec::with_capacity(head.len() + picture.jpeg.len() + 2);
+    let mut part = Vec::with_capacity(head.len() + picture.jpeg.len() + BOUNDARY.len() + 6);
     part.extend_from_slice(head.as_bytes());
     part.extend_from_slice(&picture.jpeg);
+    part.extend_from_slice(b"\r\n--");
+    part.extend_from_slice(BOUNDARY.as_bytes());
     part.extend_from_slice(b"\r\n");
     part.into()
 }

@@ -14,6 +14,7 @@ use super::decoder::{DecodeError, Decoder, Options};
 use crate::agent::registry::Registry;
 use crate::media::fmp4::writer::{FragmentOptions, write_fragment, write_header};
 use crate::media::frame::{Codec, Configuration, Frame, UtcMicros};
+use crate::plan::report::Reason;
 use crate::plan::unit::ObjectKey;
 
 /// A picture as young as this, in microseconds, is handed out again.
@@ -44,6 +45,17 @@ pub enum SnapshotError {
     /// It flows, but cannot be made a JPEG.
     #[error(transparent)]
     Decode(#[from] DecodeError),
+}
+
+impl SnapshotError {
+    /// As a condition reason.
+    pub const fn reason(&self) -> Reason {
+        match self {
+            Self::NoCamera | Self::NoVideo => Reason::CameraUnavailable,
+            Self::Decode(DecodeError::Missing) => Reason::FFmpegMissing,
+            Self::Decode(_) => Reason::FFmpegFailed,
+        }
+    }
 }
 
 /// The newest snapshot of each camera, one decode at a time for each.

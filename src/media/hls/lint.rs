@@ -221,7 +221,8 @@ impl Parser {
         if let Some(target) = playlist.target {
             for segment in &playlist.segments {
                 if segment.duration.round() > target as f64 {
-                    let message = format!("{} s, rounded, is more than the target duration of {target} s", segment.duration);
+                    let message =
+                        format!("{} s, rounded, is more than the target duration of {target} s", segment.duration);
                     self.violation(segment.line, "RFC 8216 §4.3.3.1", message);
                 }
             }
@@ -273,7 +274,11 @@ impl Parser {
         match playlist.part_hold_back {
             None => self.violation(0, "bis §4.4.3.8", "EXT-X-PART-INF without PART-HOLD-BACK"),
             Some(hold_back) if hold_back < target * 3.0 => {
-                self.violation(0, "bis §4.4.3.8", format!("PART-HOLD-BACK {hold_back} is less than three times {target}"));
+                self.violation(
+                    0,
+                    "bis §4.4.3.8",
+                    format!("PART-HOLD-BACK {hold_back} is less than three times {target}"),
+                );
             }
             Some(_) => {}
         }
@@ -282,12 +287,20 @@ impl Parser {
         {
             for (index, part) in segment.parts.iter().enumerate() {
                 if part.duration > target {
-                    self.violation(part.line, "bis §4.4.4.9", format!("{} s is longer than PART-TARGET", part.duration));
+                    self.violation(
+                        part.line,
+                        "bis §4.4.4.9",
+                        format!("{} s is longer than PART-TARGET", part.duration),
+                    );
                 }
                 // The last part of a whole segment may be short. So may the newest of the one being made, when it ends it.
                 let last = index + 1 == segment.parts.len();
                 if !last && part.duration < target * 0.85 {
-                    self.violation(part.line, "bis §4.4.4.9", format!("{} s is under 85 % of PART-TARGET", part.duration));
+                    self.violation(
+                        part.line,
+                        "bis §4.4.4.9",
+                        format!("{} s is under 85 % of PART-TARGET", part.duration),
+                    );
                 }
             }
             let sum: f64 = segment.parts.iter().map(|part| part.duration).sum();
@@ -301,7 +314,12 @@ impl Parser {
             self.violation(0, "bis §4.4.3.8", "HOLD-BACK is less than three target durations");
         }
         if let Some(hint) = &playlist.hint
-            && playlist.open.parts.iter().chain(playlist.segments.iter().flat_map(|segment| &segment.parts)).any(|part| part.uri == *hint)
+            && playlist
+                .open
+                .parts
+                .iter()
+                .chain(playlist.segments.iter().flat_map(|segment| &segment.parts))
+                .any(|part| part.uri == *hint)
         {
             self.violation(0, "bis §4.4.5.3", "EXT-X-PRELOAD-HINT for a part that is listed");
         }
@@ -325,8 +343,10 @@ pub fn lint_successor(before: &str, after: &str) -> Vec<Violation> {
         parser.violation(0, "RFC 8216 §6.2.2", message);
     }
     if new.discontinuity_sequence < old.discontinuity_sequence {
-        let message =
-            format!("discontinuity sequence went back from {} to {}", old.discontinuity_sequence, new.discontinuity_sequence);
+        let message = format!(
+            "discontinuity sequence went back from {} to {}",
+            old.discontinuity_sequence, new.discontinuity_sequence
+        );
         parser.violation(0, "RFC 8216 §6.2.2", message);
     }
     if new.end() < old.end() {
@@ -342,13 +362,19 @@ pub fn lint_successor(before: &str, after: &str) -> Vec<Violation> {
     for number in new.media_sequence.max(old.media_sequence)..old.end().min(new.end()) {
         let was = &old.segments[(number - old.media_sequence) as usize];
         let is = &new.segments[(number - new.media_sequence) as usize];
-        if (&was.uri, was.duration, &was.map, was.discontinuities) != (&is.uri, is.duration, &is.map, is.discontinuities) {
+        if (&was.uri, was.duration, &was.map, was.discontinuities)
+            != (&is.uri, is.duration, &is.map, is.discontinuities)
+        {
             parser.violation(is.line, "RFC 8216 §6.2.1", format!("segment {number} changed"));
         }
     }
     // Without any segment in common a restarted server may be another one; the numbers above must go on even so.
     if new.media_sequence < old.end() && new.target != old.target {
-        parser.violation(0, "RFC 8216 §6.2.1", format!("target duration changed from {:?} to {:?}", old.target, new.target));
+        parser.violation(
+            0,
+            "RFC 8216 §6.2.1",
+            format!("target duration changed from {:?} to {:?}", old.target, new.target),
+        );
     }
     let removed = new.media_sequence > old.media_sequence && new.media_sequence < old.end();
     if removed && !new.ended && new.target.is_some_and(|target| new.duration() < 3.0 * target as f64) {
@@ -413,10 +439,8 @@ mod tests {
 
     #[test]
     fn what_two_fetches_must_keep() {
-        let next = GOOD
-            .replace("SEQUENCE:7", "SEQUENCE:8")
-            .replace("#EXTINF:4.4,\n7.m4s\n", "")
-            + "#EXTINF:4,\n11.m4s\n";
+        let next =
+            GOOD.replace("SEQUENCE:7", "SEQUENCE:8").replace("#EXTINF:4.4,\n7.m4s\n", "") + "#EXTINF:4,\n11.m4s\n";
         assert_eq!(lint_successor(GOOD, &next), []);
         for broken in [
             GOOD.replace("MEDIA-SEQUENCE:7", "MEDIA-SEQUENCE:6"),

@@ -96,11 +96,7 @@ async fn media_playlist(
 }
 
 /// The window that holds what was asked for; `None` when it did not come within three target durations (bis §6.2.5.2).
-async fn await_reload(
-    stream: &HlsStream,
-    number: u64,
-    part: Option<usize>,
-) -> Result<Option<Arc<Window>>, Problem> {
+async fn await_reload(stream: &HlsStream, number: u64, part: Option<usize>) -> Result<Option<Arc<Window>>, Problem> {
     let mut changes = stream.subscribe();
     let patience = patience(&changes.borrow());
     let ready = changes.wait_for(|window| window.reload(number, part) != Reload::Wait);
@@ -192,17 +188,18 @@ fn media_response(chunks: Vec<Bytes>, range: Option<&HeaderValue>) -> Response {
     let mut headers = HeaderMap::new();
     headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     let text = |value: String| HeaderValue::try_from(value).unwrap_or(HeaderValue::from_static(""));
-    let (status, chunks, length) = match range.and_then(|range| range.to_str().ok()).map(|range| parse_range(range, length)) {
-        None | Some(Ok(None)) => (StatusCode::OK, chunks, length),
-        Some(Ok(Some((first, end)))) => {
-            headers.insert(header::CONTENT_RANGE, text(format!("bytes {first}-{}/{length}", end - 1)));
-            (StatusCode::PARTIAL_CONTENT, slice(chunks, first, end), end - first)
-        }
-        Some(Err(())) => {
-            headers.insert(header::CONTENT_RANGE, text(format!("bytes */{length}")));
-            return (StatusCode::RANGE_NOT_SATISFIABLE, headers).into_response();
-        }
-    };
+    let (status, chunks, length) =
+        match range.and_then(|range| range.to_str().ok()).map(|range| parse_range(range, length)) {
+            None | Some(Ok(None)) => (StatusCode::OK, chunks, length),
+            Some(Ok(Some((first, end)))) => {
+                headers.insert(header::CONTENT_RANGE, text(format!("bytes {first}-{}/{length}", end - 1)));
+                (StatusCode::PARTIAL_CONTENT, slice(chunks, first, end), end - first)
+            }
+            Some(Err(())) => {
+                headers.insert(header::CONTENT_RANGE, text(format!("bytes */{length}")));
+                return (StatusCode::RANGE_NOT_SATISFIABLE, headers).into_response();
+            }
+        };
     headers.insert(header::CONTENT_TYPE, VIDEO_MP4);
     headers.insert(header::CACHE_CONTROL, SEGMENT_CACHE);
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));

@@ -385,7 +385,10 @@ enum Decision {
     /// The part ends before this picture; the segment goes on.
     ClosePart,
     /// The segment ends before this picture with this duration; the next begins `hole` microseconds later.
-    Cut { micros: u64, hole: u64 },
+    Cut {
+        micros: u64,
+        hole: u64,
+    },
 }
 
 /// What to do with what is there before `frame` is added.

@@ -279,7 +279,8 @@ impl Window {
             return Reload::Ready;
         }
         // Parts of a second, or three where they are longer (bis §6.2.5.2, the advance part limit).
-        let limit = self.timing.and_then(|timing| timing.part_target).map_or(3, |target| (3_000_000 / target.max(1)).max(3));
+        let limit =
+            self.timing.and_then(|timing| timing.part_target).map_or(3, |target| (3_000_000 / target.max(1)).max(3));
         if part as u64 > made as u64 + limit { Reload::TooFar } else { Reload::Wait }
     }
 
