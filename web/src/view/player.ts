@@ -138,6 +138,9 @@ export class Player {
     this.#image.removeAttribute("src");
     this.#mode = mode;
     this.#problem = "";
+    // The time of what was shown before says nothing of what comes.
+    this.#statusTime.dateTime = "";
+    setText(this.#statusTime, "");
     this.#mute.hidden = !hasSound;
     this.#update();
     return this.#showing;
