@@ -16,6 +16,7 @@ mod cuts;
 mod disk;
 mod formats;
 mod live;
+mod page;
 mod recorded;
 mod secrets;
 mod time;
