@@ -9,8 +9,13 @@ use crate::support::program::Program;
 #[test]
 fn everything_on_the_page_works_with_the_quickstart() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for (what, path) in [("the page's packages", "web/node_modules/playwright-core"), ("the built page", "web/dist/index.html")] {
-        assert!(root.join(path).exists(), "{what} is missing: run scripts/install.sh test and scripts/page.sh --require");
+    for (what, path) in
+        [("the page's packages", "web/node_modules/playwright-core"), ("the built page", "web/dist/index.html")]
+    {
+        assert!(
+            root.join(path).exists(),
+            "{what} is missing: run scripts/install.sh test and scripts/page.sh --require"
+        );
     }
     let mut program = Program::start(include_str!("../../examples/quickstart.yaml"));
     let output = Command::new("node")
