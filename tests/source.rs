@@ -10,6 +10,8 @@ use std::sync::{Arc, Mutex};
 
 use camera_operator::agent::hub::{Event, Hub, Reach, Reader};
 use camera_operator::agent::source;
+use camera_operator::agent::source::arguments::{self, Profile, Resolved, Timeouts};
+use camera_operator::agent::source::process::spawn;
 use camera_operator::agent::unit::{Board, LogBuffer, Secret, Secrets, UnitContext};
 use camera_operator::media::fmp4::writer::{self, FragmentOptions};
 use camera_operator::media::frame::{Codec, Configuration, Frame, RunId, TrackKind};
@@ -560,4 +562,127 @@ async fn srt_with_a_passphrase() {
     seen.check();
     assert!(!unit.log().contains("0123456789ab"));
     unit.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_over_http_plays_at_its_own_pace() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("film.ts");
+    let made = Command::new("ffmpeg")
+        .args(["-nostdin", "-v", "error", "-f", "lavfi", "-i", "testsrc2=size=320x240:rate=10", "-t", "120"])
+        .args(["-c:v", "libx264", "-preset", "ultrafast", "-bf", "2", "-g", "10", "-f", "mpegts"])
+        .arg(&file)
+        .status()
+        .unwrap();
+    assert!(made.success());
+    let server = WebServer::start(folder.path());
+    let source = Source::Http { location: Location::Url(server.url("film.ts")), credentials: None };
+    let unit = Unit::start(source).await;
+    let mut reader = unit.hub.subscribe(Reach::FromOldest);
+    let mut seen = Seen::default();
+    // What came before it was known to be a file is another run.
+    seen.read(&mut reader, &unit, "pictures at their own pace", |seen| {
+        let newest = seen.configurations.last().map(|(run, _)| *run);
+        let frames = seen.frames.iter().filter(|frame| Some(frame.run) == newest).count();
+        unit.log().contains("faster than it plays")
+            && seen.endings.len() == seen.configurations.len() - 1
+            && frames > 30
+    })
+    .await;
+    seen.check();
+    assert!(seen.video().iter().any(|frame| frame.composition_offset != 0), "its own times, so its own order");
+    unit.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hls_and_what_a_hostile_playlist_gets() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = WebServer::start(folder.path());
+    let playlist = folder.path().join("live.m3u8");
+    let _device = Device::start(&[
+        "-c:v",
+        "libx264",
+        "-preset",
+        "ultrafast",
+        "-g",
+        "10",
+        "-f",
+        "hls",
+        "-hls_time",
+        "1",
+        playlist.to_str().unwrap(),
+    ]);
+    let source = Source::Hls { location: Location::Url(server.url("live.m3u8")), credentials: None };
+    let (seen, unit) = pictures_of(source, |_| {}, &[]).await;
+    seen.check();
+    unit.stop().await;
+
+    let private = folder.path().join("private.ts");
+    std::fs::write(&private, b"nobody may read this").unwrap();
+    let hostile =
+        format!("#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nfile://{}\n#EXT-X-ENDLIST\n", private.display());
+    std::fs::write(folder.path().join("hostile.m3u8"), hostile).unwrap();
+    let source = Source::Hls { location: Location::Url(server.url("hostile.m3u8")), credentials: None };
+    let unit = Unit::start(source).await;
+    unit.until("refused", |report| report.state == UnitState::Reconnecting).await;
+    assert!(unit.log().contains("not on whitelist"), "{}", unit.log());
+    unit.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_left_behind() {
+    let camera = Camera::start("");
+    let unit = Unit::start(rtsp(&camera.url)).await;
+    unit.until("streaming", |report| report.reason == Reason::Streaming).await;
+    let is_ours = |pid: &u32| {
+        let told = String::from_utf8_lossy(&process::arguments_and_environment(*pid)).into_owned();
+        told.starts_with("ffmpeg") && told.contains(&camera.url)
+    };
+    let pid = process::tree(std::process::id()).into_iter().find(is_ours).expect("it runs");
+    unit.stop().await;
+    assert!(!process::is_alive(pid), "a stop ends it");
+
+    // A parent that is killed leaves an FFmpeg whose pipes nobody reads.
+    let resolved = Resolved::default();
+    let timeouts = Timeouts { silence_micros: 5_000_000 };
+    let invocation = arguments::build(&rtsp(&camera.url), &resolved, Profile::default(), timeouts).unwrap();
+    let (running, tracks) = spawn(&invocation, Arc::default()).await.unwrap();
+    let pid = running.id().unwrap();
+    tracks.video.readable().await.unwrap();
+    drop(tracks);
+    // Forgotten, so that only the closed pipes can end it.
+    std::mem::forget(running);
+    support::wait("the orphan's end", || (!process::is_alive(pid)).then_some(()));
+}
+
+/// Files over HTTP, from a folder.
+struct WebServer {
+    child: Child,
+    port: u16,
+}
+
+impl WebServer {
+    fn start(folder: &std::path::Path) -> Self {
+        let port = free_port();
+        let child = Command::new("/usr/bin/python3")
+            .args(["-m", "http.server", "--bind", "127.0.0.1", &port.to_string()])
+            .current_dir(folder)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        support::wait("the web server", || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
+        Self { child, port }
+    }
+
+    fn url(&self, name: &str) -> String {
+        format!("http://127.0.0.1:{}/{name}", self.port)
+    }
+}
+
+impl Drop for WebServer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }

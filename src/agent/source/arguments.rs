@@ -358,7 +358,8 @@ fn outputs(arguments: &mut Vec<String>, video: &[&str], audio_map: &str, audio: 
     // Pictures before the first key frame show that the camera lives; FFmpeg would keep them back.
     push(arguments, &["-map", "0:v:0", "-copyinkf:v"]);
     push(arguments, video);
-    push(arguments, &FRAGMENTED);
+    push(arguments, &CONTAINER);
+    push(arguments, &EACH_FRAME);
     push(arguments, &["pipe:1"]);
     if audio == AudioMode::Leave {
         return;
@@ -381,20 +382,19 @@ fn outputs(arguments: &mut Vec<String>, video: &[&str], audio_map: &str, audio: 
     }
     // Without any sound FFmpeg takes the pictures here of its own accord: one, copied, says so at no cost.
     push(arguments, &["-c:v", "copy", "-frames:v", "1", "-sn", "-dn"]);
-    push(arguments, &FRAGMENTED);
+    push(arguments, &CONTAINER);
+    push(arguments, &EACH_MOMENT);
     push(arguments, &["pipe:3"]);
 }
 
-/// A fragment for each frame, written at once; the edit list tells the offset between tracks, finely.
-const FRAGMENTED: [&str; 14] = [
+/// Fragmented MP4 without anything besides; the edit list tells the offset between tracks, finely.
+const CONTAINER: [&str; 12] = [
     "-map_metadata",
     "-1",
     "-map_chapters",
     "-1",
     "-f",
     "mp4",
-    "-movflags",
-    "+frag_every_frame+delay_moov+empty_moov+default_base_moof",
     "-use_editlist",
     "1",
     "-movie_timescale",
@@ -402,6 +402,12 @@ const FRAGMENTED: [&str; 14] = [
     "-write_tmcd",
     "0",
 ];
+
+/// Pictures: a fragment for each, written at once.
+const EACH_FRAME: [&str; 2] = ["-movflags", "+frag_every_frame+delay_moov+empty_moov+default_base_moof"];
+
+/// Sound: a fragment every 100 ms. One for each frame would wake this program twice as often as the pictures do.
+const EACH_MOMENT: [&str; 4] = ["-movflags", "+delay_moov+empty_moov+default_base_moof", "-frag_duration", "100000"];
 
 /// Small and quick to encode, without frames held back, and with parameter sets that do not change.
 const ENCODER: [&str; 12] = [

@@ -8,9 +8,9 @@ use std::time::Duration;
 use crate::agent::hub::Ending;
 use crate::media::access_unit::{self, VideoTrack};
 use crate::media::audio;
-use crate::media::clock::{Arrival, RunClock, Verdict, ticks_to_micros};
+use crate::media::clock::{Arrival, JUMP_MICROS, RunClock, Verdict, ticks_to_micros};
 use crate::media::fmp4::reader::{Handler, Sample, Track};
-use crate::media::frame::{Configuration, Frame, FrameKind, RunId, TrackConfiguration, TrackKind};
+use crate::media::frame::{Codec, Configuration, Frame, FrameKind, RunId, TrackConfiguration, TrackKind};
 use crate::plan::report::{MediaFacts, Reason};
 
 /// How long the first frames of a run are kept back at most: until the burst that some servers begin with is over, so that it is
@@ -174,6 +174,11 @@ impl Assembly {
             let first_key = self.pending.iter().position(|pending| pending.track == TrackKind::Video);
             if first_key.is_some() && self.held_since.is_none() {
                 self.held_since = Some(arrival.monotonic);
+            }
+            let begun = first_key.map(|at| self.pending[at].decode_time);
+            let span = begun.map_or(0, |begun| ticks_to_micros(end.saturating_sub(begun), timescale));
+            if !self.burst_over && span > JUMP_MICROS {
+                return Err(Trouble::TooFast);
             }
         }
         match verdict {
@@ -398,6 +403,11 @@ impl Assembly {
         self.run.as_ref().map(|run| run.id)
     }
 
+    /// What the pictures are coded in, once the header is there.
+    pub fn video_codec(&self) -> Option<Codec> {
+        self.video.as_ref().map(|video| video.track.codec())
+    }
+
     /// The usual distance of pictures, once it has been seen.
     pub fn frame_interval(&self) -> Option<Duration> {
         let video = self.video.as_ref().filter(|video| !video.distances.is_empty())?;
@@ -452,7 +462,7 @@ mod tests {
     use super::*;
     use crate::media::fmp4::reader::{Event, Limits, Reader};
     use crate::media::fmp4::writer::write_header;
-    use crate::media::frame::{Codec, UtcMicros};
+    use crate::media::frame::UtcMicros;
     use crate::media::h264;
 
     const SPS: [u8; 27] = [

@@ -20,7 +20,7 @@ use crate::agent::hub::{Ending, Hub};
 use crate::agent::unit::UnitContext;
 use crate::media::clock::Arrival;
 use crate::media::fmp4::reader::{Event, Limits, Reader};
-use crate::media::frame::{RunId, UtcMicros};
+use crate::media::frame::{Codec, RunId, UtcMicros};
 use crate::plan::report::{Reason, UnitState};
 use crate::plan::unit::{Ingest, Source};
 
@@ -61,6 +61,8 @@ enum Stop {
     NoStart,
     Stalled(Duration),
     Trouble(Trouble),
+    /// The pictures carry their own times, and FFmpeg was told to give them those of arrival.
+    OwnTimes,
     Malformed(String),
 }
 
@@ -117,7 +119,7 @@ struct Progress {
 
 impl Life<'_> {
     /// Starts FFmpeg and stays with it until it has ended.
-    pub async fn run(mut self) -> Ended {
+    pub async fn run(self) -> Ended {
         let (process, mut tracks) = match spawn(self.invocation, self.context.logs.clone()).await {
             Ok(started) => started,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -167,7 +169,7 @@ impl Life<'_> {
     }
 
     async fn read(
-        &mut self,
+        &self,
         video: &mut pipe::Receiver,
         audio: &mut Option<pipe::Receiver>,
         progress: &mut Progress,
@@ -222,7 +224,7 @@ impl Life<'_> {
     }
 
     /// Takes what was read.
-    fn take(&mut self, reader: &mut Reader, video: bool, progress: &mut Progress) -> Result<(), Stop> {
+    fn take(&self, reader: &mut Reader, video: bool, progress: &mut Progress) -> Result<(), Stop> {
         let mut result = Ok(());
         let mut pictures = false;
         self.apply(progress, |progress, effects| {
@@ -234,7 +236,13 @@ impl Life<'_> {
                     Err(error) => break Err(Stop::Malformed(error.to_string())),
                 };
                 let taken = match (event, video) {
-                    (Event::Tracks(tracks), true) => progress.assembly.video_header(&tracks),
+                    (Event::Tracks(tracks), true) => {
+                        let known = progress.assembly.video_header(&tracks);
+                        if known.is_ok() && self.has_own_times(&progress.assembly) {
+                            break Err(Stop::OwnTimes);
+                        }
+                        known
+                    }
                     (Event::Tracks(tracks), false) => progress.assembly.audio_header(&tracks),
                     (Event::Sample(sample), true) => {
                         pictures = true;
@@ -245,24 +253,29 @@ impl Life<'_> {
                         Ok(())
                     }
                 };
-                if let Err(trouble) = taken {
-                    break Err(Stop::Trouble(trouble));
+                match taken {
+                    Ok(()) => {}
+                    // Only a file over HTTP can be read faster than it plays; any other source has begun another run.
+                    Err(Trouble::TooFast)
+                        if !matches!(self.ingest.source, Source::Http { .. }) || self.profile.paced => {}
+                    Err(trouble) => break Err(Stop::Trouble(trouble)),
                 }
             };
         });
-        if let Err(Stop::Trouble(Trouble::TooFast)) = result {
-            // Only a file over HTTP can be read faster than it plays; any other source has begun another run.
-            if !matches!(self.ingest.source, Source::Http { .. }) || self.profile.paced {
-                result = Ok(());
-            }
-        }
         if pictures {
             self.picture_came(progress);
         }
         result
     }
 
-    fn apply(&mut self, progress: &mut Progress, act: impl FnOnce(&mut Progress, &mut Effects)) {
+    /// Only Motion JPEG over HTTP comes without times.
+    fn has_own_times(&self, assembly: &Assembly) -> bool {
+        matches!(self.ingest.source, Source::Http { .. })
+            && !self.profile.own_times
+            && assembly.video_codec().is_some_and(|codec| codec != Codec::Mjpeg)
+    }
+
+    fn apply(&self, progress: &mut Progress, act: impl FnOnce(&mut Progress, &mut Effects)) {
         let mut effects = Effects { list: Vec::new(), next_run: self.next_run };
         act(progress, &mut effects);
         for effect in effects.list {
@@ -323,6 +336,7 @@ impl Life<'_> {
             Stop::Trouble(Trouble::TooFast) => {
                 (Reason::SourceEnded, "the source is read faster than it plays; connecting again".into())
             }
+            Stop::OwnTimes => (Reason::SourceEnded, "the pictures carry their own times; connecting again".into()),
             Stop::Malformed(what) => (Reason::FFmpegFailed, format!("FFmpeg's output cannot be read: {what}")),
             Stop::Exited => (Reason::SourceEnded, "the source ended".into()),
         }
@@ -360,6 +374,9 @@ impl Life<'_> {
             }
             Stop::Trouble(Trouble::TooFast) => {
                 ended.profile.paced = true;
+                ended.at_once = true;
+            }
+            Stop::OwnTimes => {
                 ended.profile.own_times = true;
                 ended.at_once = true;
             }
