@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{api, check, gateway, local, reference};
+use crate::{api, check, gateway, local, reference, retain};
 
 mod logging;
 
@@ -24,6 +24,7 @@ struct Cli {
 enum Command {
     Run(local::Arguments),
     Check(check::Arguments),
+    Retain(retain::Arguments),
     Crds(api::crds::Arguments),
     Openapi(gateway::openapi::Arguments),
     Reference(reference::Arguments),
@@ -38,6 +39,7 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Run(arguments) => local::run(arguments),
         Command::Check(arguments) => Ok(check::run(&arguments)),
+        Command::Retain(arguments) => retain::run(&arguments),
         Command::Crds(arguments) => api::crds::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Reference(arguments) => reference::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Openapi(arguments) => gateway::openapi::run(&arguments).map(|()| ExitCode::SUCCESS),

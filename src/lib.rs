@@ -13,6 +13,7 @@
 //! | [`gateway`] | HTTP for people and apps: REST API, live and recorded media, the page. |
 //! | [`local`] | `camera-operator run`: control plane, agent and gateway in one process, from files. |
 //! | [`reference`] | the API reference for people, generated. |
+//! | [`retain`] | `camera-operator retain`: retention from the command line. |
 //! | [`cli`] | the command line. |
 
 pub mod agent;
@@ -25,3 +26,4 @@ pub mod local;
 pub mod media;
 pub mod plan;
 pub mod reference;
+pub mod retain;

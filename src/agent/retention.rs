@@ -123,7 +123,7 @@ impl Retention {
 
     fn request(&self, only: Option<RecordingPath>, confirmed: bool) -> Result<Request, ArchiveError> {
         let next_run = self.schedule.next_after(Timestamp::now()).ok().map(UtcMicros::from_timestamp);
-        Ok(Request { only, confirmed, next_run, least_free_bytes: least_free(self.archive.space()?) })
+        Ok(Request { only, confirmed, next_run, least_free_bytes: least_free(self.archive.space()?), rules: None })
     }
 
     /// Writes the rules of the plan into the archive, where a run reads them.
@@ -318,7 +318,8 @@ const fn least_free(space: Space) -> u64 {
     if hundredth < LEAST_FREE { hundredth } else { LEAST_FREE }
 }
 
-fn rules(plan: &ArchivePlan, declared: &[DeclaredRecording]) -> ArchiveRules {
+/// The rules of an archive, as it keeps them.
+pub fn rules(plan: &ArchivePlan, declared: &[DeclaredRecording]) -> ArchiveRules {
     let recordings = declared.iter().filter(|recording| recording.archive == plan.key).filter_map(|recording| {
         let rules = Rules { max_age_ms: recording.retention.max_age_ms, max_bytes: recording.retention.max_bytes };
         Some((path_of(recording).ok()?, rules))

@@ -102,6 +102,8 @@ pub struct Request {
     pub next_run: Option<UtcMicros>,
     /// So many bytes are to be free even if the archive's `minFree` is less.
     pub least_free_bytes: u64,
+    /// Rules to apply instead of those that the archive remembers; a run remembers them, a preview does not.
+    pub rules: Option<ArchiveRules>,
 }
 
 /// A deletion as it is printed.
@@ -310,7 +312,10 @@ fn prepare(
     request: &Request,
     now: UtcMicros,
 ) -> Result<(Vec<RecordingFacts>, RetentionPlan), ArchiveError> {
-    let state = read_state(archive)?;
+    let mut state = read_state(archive)?;
+    if let Some(rules) = &request.rules {
+        state.rules.clone_from(rules);
+    }
     let facts = gather(archive, &state.rules)?;
     let newest = facts.iter().flat_map(|recording| &recording.files).map(|file| file.end).max();
     let situation = Situation {
@@ -340,6 +345,9 @@ fn remember(
 ) -> Result<(), ArchiveError> {
     let mut state = read_state(archive)?;
     state.version = VERSION;
+    if let Some(rules) = &request.rules {
+        state.rules.clone_from(rules);
+    }
     let newest = facts.iter().flat_map(|recording| &recording.files).map(|file| file.end).max();
     if request.confirmed {
         state.accepted_end = newest.filter(|end| *end > now);
