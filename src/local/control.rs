@@ -18,6 +18,7 @@ use super::store::Store;
 use crate::agent::supervisor::Agent;
 use crate::gateway::world::{ChangeKind, Snapshot};
 use crate::plan::objects::Objects;
+use crate::plan::report::Reason;
 use crate::plan::resolve::{self, Environment, Planned};
 use crate::plan::status;
 use crate::plan::unit::ObjectRef;
@@ -83,6 +84,18 @@ impl Control {
     pub fn problems(&self) -> Vec<String> {
         let wanted = self.wanted();
         wanted.declared.problems.iter().chain(&wanted.save_problem).cloned().collect()
+    }
+
+    /// Why an object does not do what it is for: what its unit says, or why it has none.
+    pub fn reason(&self, reference: &ObjectRef) -> (Reason, String) {
+        if let Some(report) = self.agent.board.unit(reference) {
+            return (report.reason, report.message);
+        }
+        let planned = self.planned.borrow().clone();
+        planned.waiting_for(reference).map_or_else(
+            || (Reason::Pending, "It is being started.".to_owned()),
+            |waiting| (waiting.reason, waiting.message.clone()),
+        )
     }
 
     /// Puts what the manifests say in force. Returns what changed.

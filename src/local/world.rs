@@ -13,7 +13,7 @@ use super::control::Control;
 use super::machine;
 use super::probe::Probes;
 use super::state::Field;
-use crate::agent::output::snapshot;
+use crate::agent::output::snapshot::{SnapshotError, snapshot};
 use crate::gateway::metrics::is_ready;
 use crate::gateway::world::{
     Action, CameraTest, Health, HealthStatus, LogLine, Object, ObjectCounts, Picture, Snapshot, StorageHealth, Update,
@@ -185,10 +185,14 @@ impl World for LocalWorld {
 
     fn picture<'a>(&'a self, camera: &'a ObjectKey) -> BoxFuture<'a, Result<Picture, WorldError>> {
         async move {
-            self.existing(&ObjectRef { kind: ObjectKind::Camera, key: camera.clone() })?;
-            let registry = &self.control.agent.registry;
-            match snapshot::snapshot(registry, camera).await {
+            let reference = ObjectRef { kind: ObjectKind::Camera, key: camera.clone() };
+            self.existing(&reference)?;
+            match snapshot(&self.control.agent.registry, camera).await {
                 Ok(picture) => Ok(Picture { jpeg: picture.jpeg, captured: picture.captured.timestamp() }),
+                Err(SnapshotError::NoCamera | SnapshotError::NoVideo) => {
+                    let (reason, message) = self.control.reason(&reference);
+                    Err(WorldError::Unavailable { reason, message: format!("There is no picture now: {message}") })
+                }
                 Err(error) => Err(WorldError::Unavailable { reason: error.reason(), message: error.to_string() }),
             }
         }
