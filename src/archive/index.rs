@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::media::frame::{RunId, UtcMicros};
 
 /// A recording's folder beneath the archive's root. Both parts are DNS labels, so that no path can leave the root.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct RecordingPath {
     /// Namespace.
     pub namespace: String,

@@ -124,7 +124,7 @@ pub struct Situation {
 }
 
 /// Why a file is deleted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 pub enum DeletionReason {
     /// Older than the recording's `maxAge`.
     MaxAge,
@@ -165,7 +165,7 @@ pub struct Deletion {
 }
 
 /// Files that a rule names but that stay for now.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Withheld {
     /// Whose files; absent = of all recordings.

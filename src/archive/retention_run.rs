@@ -107,7 +107,7 @@ pub struct Request {
 }
 
 /// A deletion as it is printed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DeletionLine {
     /// Namespace of the recording.
@@ -145,7 +145,7 @@ impl DeletionLine {
 }
 
 /// What a run deleted, or would delete.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RetentionOutcome {
     /// Whether nothing was deleted because only a preview was asked for.

@@ -4,6 +4,8 @@
 use utoipa::OpenApi;
 
 use super::problem::Problem;
+use crate::agent::recordings::CoverageAnswer;
+use crate::archive::retention_run::RetentionOutcome;
 
 /// Describes the media routes.
 #[derive(OpenApi)]
@@ -12,6 +14,7 @@ use super::problem::Problem;
     live_mjpeg,
     live_snapshot,
     hour_playlist,
+    hour_file,
     span_playlist,
     export,
     clip,
@@ -80,12 +83,30 @@ fn live_snapshot() {}
 fn hour_playlist() {}
 
 #[utoipa::path(
+    get, path = "/recordings/{ns}/{recording}/{date}/{hour}/{file}", tag = "Recordings",
+    summary = "A recorded media file, as the playlists name it; ranges work",
+    params(
+        ("ns" = String, Path, description = "Namespace"), ("recording" = String, Path, description = "Name of the recording"),
+        ("date" = String, Path, description = "UTC date", example = "2026-11-21"),
+        ("hour" = String, Path, description = "UTC hour, two digits", example = "01"),
+        ("file" = String, Path, description = "Name of the file", example = "37.mp4"),
+    ),
+    responses(
+        (status = 200, description = "The file", content_type = "video/mp4"),
+        (status = 206, description = "The range that was asked for", content_type = "video/mp4"),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+#[allow(dead_code, reason = "carries the description")]
+fn hour_file() {}
+
+#[utoipa::path(
     get, path = "/recordings/{ns}/{recording}/playlist.m3u8", tag = "Recordings",
     summary = "Any time span as HLS",
     params(
         ("ns" = String, Path, description = "Namespace"), ("recording" = String, Path, description = "Name of the recording"),
         ("from" = String, Query, description = "Begin, RFC 3339", example = "2026-11-21T01:00:00Z"),
-        ("to" = String, Query, description = "End, RFC 3339", example = "2026-11-21T02:00:00Z"),
+        ("to" = Option<String>, Query, description = "End, RFC 3339; without it the playlist grows with the recording", example = "2026-11-21T02:00:00Z"),
     ),
     responses(
         (status = 200, description = "Playlist", content_type = "application/vnd.apple.mpegurl"),
@@ -102,7 +123,7 @@ fn span_playlist() {}
     params(
         ("ns" = String, Path, description = "Namespace"), ("recording" = String, Path, description = "Name of the recording"),
         ("from" = String, Query, description = "Begin, RFC 3339", example = "2026-11-21T01:00:00Z"),
-        ("to" = String, Query, description = "End, RFC 3339", example = "2026-11-21T01:10:00Z"),
+        ("to" = Option<String>, Query, description = "End, RFC 3339; now by default", example = "2026-11-21T01:10:00Z"),
     ),
     responses(
         (status = 200, description = "The file", content_type = "video/mp4"),
@@ -116,9 +137,12 @@ fn span_playlist() {}
 fn export() {}
 
 #[utoipa::path(
-    get, path = "/recordings/{ns}/{recording}/clip.mp4", tag = "Recordings",
+    get, path = "/recordings/{ns}/{recording}/{clip}", tag = "Recordings",
     summary = "A clip's file; ranges work",
-    params(("ns" = String, Path, description = "Namespace"), ("recording" = String, Path, description = "Name of the recording")),
+    params(
+        ("ns" = String, Path, description = "Namespace"), ("recording" = String, Path, description = "Name of the recording"),
+        ("clip" = String, Path, description = "clip.mp4, or a later part where the camera's configuration changed", example = "clip.mp4"),
+    ),
     responses(
         (status = 200, description = "The file", content_type = "video/mp4"),
         (status = 206, description = "The range that was asked for", content_type = "video/mp4"),
@@ -133,11 +157,11 @@ fn clip() {}
     summary = "The share of a time span for which there is video, and every gap with its reason",
     params(
         ("ns" = String, Path, description = "Namespace"), ("name" = String, Path, description = "Name of the recording"),
-        ("from" = String, Query, description = "Begin, RFC 3339", example = "2026-11-21T01:00:00Z"),
-        ("to" = String, Query, description = "End, RFC 3339", example = "2026-11-21T02:00:00Z"),
+        ("from" = Option<String>, Query, description = "Begin, RFC 3339; a day before the end by default", example = "2026-11-21T01:00:00Z"),
+        ("to" = Option<String>, Query, description = "End, RFC 3339; now by default", example = "2026-11-21T02:00:00Z"),
     ),
     responses(
-        (status = 200, description = "Ratio and gaps", content_type = "application/json"),
+        (status = 200, description = "Ratio and gaps", body = CoverageAnswer),
         (status = 400, body = Problem, content_type = "application/problem+json"),
         (status = 404, body = Problem, content_type = "application/problem+json"),
     ),
@@ -151,9 +175,10 @@ fn coverage() {}
     params(
         ("ns" = String, Path, description = "Namespace"), ("kind" = String, Path, description = "recordings or archives"),
         ("name" = String, Path, description = "Name of the object"),
+        ("confirm" = Option<bool>, Query, description = "Also what is held back until a person has seen it"),
     ),
     responses(
-        (status = 200, description = "Files and reasons", content_type = "application/json"),
+        (status = 200, description = "Files and reasons", body = RetentionOutcome),
         (status = 404, body = Problem, content_type = "application/problem+json"),
     ),
 )]
@@ -166,12 +191,48 @@ fn retention_preview() {}
     params(
         ("ns" = String, Path, description = "Namespace"), ("kind" = String, Path, description = "recordings or archives"),
         ("name" = String, Path, description = "Name of the object"),
+        ("confirm" = Option<bool>, Query, description = "Also what is held back until a person has seen it"),
     ),
     responses(
-        (status = 200, description = "What was deleted", content_type = "application/json"),
+        (status = 200, description = "What was deleted", body = RetentionOutcome),
         (status = 403, description = "Asked by a page of another origin", body = Problem, content_type = "application/problem+json"),
         (status = 404, body = Problem, content_type = "application/problem+json"),
     ),
 )]
 #[allow(dead_code, reason = "carries the description")]
 fn retention_run() {}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use axum::body::Body;
+    use axum::http::{Request, StatusCode, header};
+    use tower::ServiceExt as _;
+
+    use super::*;
+    use crate::agent::sidecar::media_routes;
+    use crate::agent::supervisor::Agent;
+    use crate::local::secrets::ManifestSecrets;
+
+    #[tokio::test]
+    async fn every_described_path_is_routed() {
+        let agent = Arc::new(Agent::new(Arc::new(ManifestSecrets::default())));
+        let routes = media_routes(&agent);
+        let document = serde_json::to_value(MediaDocument::openapi()).unwrap();
+        for (path, item) in document["paths"].as_object().unwrap() {
+            let method = if item["post"].is_object() { "POST" } else { "GET" };
+            let mut uri = path.replace("{kind}", "recordings").replace("{clip}", "clip.mp4").replace("{hour}", "01");
+            for (name, value) in [("{date}", "2026-11-21"), ("{file}", "37.mp4")] {
+                uri = uri.replace(name, value);
+            }
+            uri = uri.replace(['{', '}'], "");
+            let request = Request::builder().method(method).uri(&uri).body(Body::empty()).unwrap();
+            let response = routes.clone().oneshot(request).await.unwrap();
+            // A handler says what is missing; a path without a route gets a bare 404.
+            assert_ne!(response.status(), StatusCode::METHOD_NOT_ALLOWED, "{method} {uri}");
+            let kind = response.headers().get(header::CONTENT_TYPE);
+            assert!(kind.is_some_and(|kind| kind == "application/problem+json"), "{method} {uri}: {response:?}");
+        }
+    }
+}

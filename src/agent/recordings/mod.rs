@@ -27,6 +27,8 @@ mod retention;
 #[cfg(test)]
 mod tests;
 
+pub use playlists::{CoverageAnswer, GapAnswer};
+
 /// The routes, as the gateway and the sidecar serve them.
 pub fn routes(registry: Arc<Registry>) -> Router {
     let media = Router::new()

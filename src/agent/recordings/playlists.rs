@@ -5,6 +5,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{NO_CACHE, Recordings, SpanQuery, blocking, now, ordered};
 use crate::agent::problem::Problem;
@@ -28,22 +29,30 @@ fn playlist(text: String, ended: bool) -> Response {
 }
 
 /// What is missing, as a member of a problem and as an answer.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GapAnswer {
+    /// First instant without video, RFC 3339.
     from: String,
+    /// First instant with video again, RFC 3339.
     to: String,
+    /// Condition reason.
     reason: String,
 }
 
 /// A coverage answer: times in RFC 3339.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CoverageAnswer {
+    /// Begin of the span, RFC 3339.
     from: String,
+    /// End of the span, never in the future, RFC 3339.
     to: String,
+    /// Video that is held.
     covered_seconds: f64,
+    /// The held share of the span, 0 to 1.
     ratio: f64,
+    /// What is missing, oldest first.
     gaps: Vec<GapAnswer>,
 }
 
