@@ -22,20 +22,15 @@ pub struct Arguments {
 
 /// Runs `camera-operator reference`.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    match &arguments.file {
-        Some(path) => {
-            if let Some(folder) = path.parent() {
-                std::fs::create_dir_all(folder)
-                    .with_context(|| format!("cannot make the folder {}", folder.display()))?;
-            }
-            std::fs::write(path, text()).with_context(|| format!("cannot write {}", path.display()))
-        }
-        None => {
-            // A reader that has seen enough, such as `head`, is no failure.
-            let _ = std::io::stdout().write_all(text().as_bytes());
-            Ok(())
-        }
+    let Some(path) = &arguments.file else {
+        // A reader that has seen enough, such as `head`, is no failure.
+        let _ = std::io::stdout().write_all(text().as_bytes());
+        return Ok(());
+    };
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
     }
+    std::fs::write(path, text()).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// The reference as it stands in `docs/api-reference.md`.

@@ -4,6 +4,9 @@
 //! Whatever can be refused is refused by the schema, so that `kubectl apply` says it: a pattern or bound for machines, and a
 //! CEL rule whose message says what to write instead.
 
+// The documentation of a field becomes the description that `kubectl explain` prints as it stands.
+#![allow(clippy::doc_markdown)]
+
 pub mod archive;
 pub mod camera;
 pub mod condition;

@@ -104,15 +104,16 @@ impl Loading {
         };
         let is_ours = api_version == GROUP || api_version.split_once('/').is_some_and(|(group, _)| group == GROUP);
         match (api_version, kind) {
-            (API_VERSION, _) => match definitions::kind(kind) {
-                Some(kind) => self.object(file, node, kind),
-                None => {
+            (API_VERSION, _) => {
+                if let Some(kind) = definitions::kind(kind) {
+                    self.object(file, node, kind);
+                } else {
                     let kinds = ["Camera", "Stream", "Archive", "Recording"];
                     let hint = schema::nearest(kind, &kinds).map(|near| format!("; did you mean {near}?"));
                     let message = format!("must be one of {}{}", kinds.join(", "), hint.unwrap_or_default());
                     self.invalid(file, node, "kind", message);
                 }
-            },
+            }
             _ if is_ours => {
                 self.invalid(file, node, "apiVersion", format!("must be {API_VERSION}, not {api_version}"));
             }

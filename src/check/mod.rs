@@ -51,3 +51,6 @@ pub fn run(arguments: &Arguments) -> ExitCode {
     let _ = std::io::Write::write_all(&mut std::io::stdout(), (lines.join("\n") + "\n").as_bytes());
     if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
+
+#[cfg(test)]
+mod agreement_tests;

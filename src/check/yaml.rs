@@ -136,9 +136,8 @@ fn document(text: &str, offset: usize) -> Result<Option<Node>, SyntaxError> {
         Builder { parser: Parser::new_from_str(text), offset, line: offset + 1, nodes: 0, anchors: HashMap::new() };
     loop {
         match builder.next()? {
-            None => return Ok(None),
+            None | Some((Event::StreamEnd, _)) => return Ok(None),
             Some((Event::Nothing | Event::StreamStart | Event::DocumentStart(_) | Event::DocumentEnd, _)) => {}
-            Some((Event::StreamEnd, _)) => return Ok(None),
             Some((event, span)) => {
                 let node = builder.node(event, span, 0)?;
                 while let Some((event, span)) = builder.next()? {

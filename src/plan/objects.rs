@@ -6,7 +6,7 @@ use kube::{Resource, ResourceExt as _};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::unit::{ObjectKey, ObjectKind};
+use super::unit::{ObjectKey, ObjectKind, hex};
 use crate::api::{Archive, ArchiveSpec, Camera, DEFAULT_ARCHIVE, DEFAULT_NAMESPACE, Recording, Stream};
 
 /// All objects, by key.
@@ -31,7 +31,7 @@ pub fn key<T: Resource>(object: &T) -> ObjectKey {
 /// that no API server has given one.
 pub fn stable_uid(kind: ObjectKind, key: &ObjectKey) -> String {
     let digest = Sha256::digest(format!("{}/{}/{}", kind.plural(), key.namespace, key.name));
-    let hex: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    let hex = hex(&digest);
     format!("{}-{}-8{}-a{}-{}", &hex[..8], &hex[8..12], &hex[13..16], &hex[17..20], &hex[20..32])
 }
 

@@ -26,7 +26,7 @@ const MAX_MESSAGE: usize = 1024;
 const MAX_CONDITIONS: usize = 16;
 
 /// What is known of an object's unit.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub enum Outcome<'a, R> {
     /// The agent reports on it.
     Reported(&'a R),
@@ -34,6 +34,15 @@ pub enum Outcome<'a, R> {
     Waiting(&'a Waiting),
     /// It was planned and nothing has been heard of it: the status stays as it was.
     Unheard,
+}
+
+// Not derived: that would ask for a report that can be copied, and only a reference is.
+impl<R> Copy for Outcome<'_, R> {}
+
+impl<R> Clone for Outcome<'_, R> {
+    fn clone(&self) -> Self {
+        *self
+    }
 }
 
 /// The statuses of all objects, as JSON, in the order of the objects; each object's own `status` is taken for the one before.
