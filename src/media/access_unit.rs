@@ -280,6 +280,8 @@ impl VideoTrack {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::media::fmp4::reader::{Event, Limits, Reader};
 
@@ -389,5 +391,83 @@ mod tests {
     #[test]
     fn malformed_samples_are_refused() {
         assert_eq!(large().accept(&Bytes::from_static(&[0, 0, 1, 0, 1])), Err(Error::Malformed("H264")));
+    }
+
+    /// What FFmpeg wrote of five codecs; the first byte is for the fuzzer.
+    const FILES: [&[u8]; 5] = [
+        include_bytes!("../../fuzz/corpus/fmp4/h264"),
+        include_bytes!("../../fuzz/corpus/fmp4/h265"),
+        include_bytes!("../../fuzz/corpus/fmp4/mjpeg"),
+        include_bytes!("../../fuzz/corpus/fmp4/aac"),
+        include_bytes!("../../fuzz/corpus/fmp4/opus"),
+    ];
+
+    /// Configurations, and how many pictures could be read and how many of them are key frames.
+    fn read(bytes: &[u8], piece: usize) -> (Vec<TrackConfiguration>, usize, usize) {
+        let mut reader = Reader::new(Limits::default());
+        let mut video: Option<VideoTrack> = None;
+        let (mut configurations, mut pictures, mut keys) = (Vec::new(), 0, 0);
+        for piece in bytes.chunks(piece) {
+            reader.feed(piece);
+            while let Ok(Some(event)) = reader.next_event() {
+                match event {
+                    Event::Tracks(tracks) => {
+                        for track in &tracks {
+                            configurations.extend(audio::configuration(track));
+                            video = VideoTrack::new(track).ok().or(video);
+                        }
+                    }
+                    Event::Sample(sample) => {
+                        let Some(Ok(picture)) = video.as_mut().map(|video| video.accept(&sample.payload)) else {
+                            continue;
+                        };
+                        configurations.extend(picture.changed.map(|known| TrackConfiguration::clone(&known)));
+                        pictures += 1;
+                        keys += usize::from(picture.kind == FrameKind::Key);
+                    }
+                }
+            }
+        }
+        (configurations, pictures, keys)
+    }
+
+    #[test]
+    fn what_ffmpeg_writes_is_read() {
+        let found: Vec<_> = FILES.iter().map(|file| read(&file[1..], 1000)).collect();
+        let told: Vec<String> = found
+            .iter()
+            .map(|(configurations, pictures, keys)| {
+                let known = &configurations[0];
+                let (codec, string) = (known.codec.name(), &known.codec_string);
+                let (width, height, rate) = (known.width, known.height, known.sample_rate);
+                format!("{codec} {string} {width}x{height} {rate} Hz, {pictures} pictures, {keys} key frames")
+            })
+            .collect();
+        assert_eq!(
+            told,
+            [
+                "H264 avc1.4d400a 64x48 0 Hz, 5 pictures, 1 key frames",
+                "H265 hvc1.1.6.L30.90 64x48 0 Hz, 5 pictures, 1 key frames",
+                "MJPEG  64x48 0 Hz, 2 pictures, 2 key frames",
+                "AAC mp4a.40.2 0x0 44100 Hz, 0 pictures, 0 key frames",
+                "Opus opus 0x0 48000 Hz, 0 pictures, 0 key frames",
+            ]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_bytes_never_panic(
+            which in 0..FILES.len(),
+            changes in prop::collection::vec((any::<usize>(), any::<u8>()), 1..30),
+            piece in 1_usize..5000,
+        ) {
+            let mut bytes = FILES[which][1..].to_vec();
+            for (at, value) in changes {
+                let at = at % bytes.len();
+                bytes[at] = value;
+            }
+            read(&bytes, piece);
+        }
     }
 }
