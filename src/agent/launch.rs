@@ -27,7 +27,7 @@ pub fn launch(context: UnitContext, task: Task) -> BoxFuture<'static, ()> {
                 output::hls::run(context, hls).await;
                 drop(named);
             }
-            Task::Work(Work::Record(_)) => context.cancel.cancelled().await,
+            Task::Work(Work::Record(record)) => output::record::run(context, record).await,
         }
     }
     .boxed()

@@ -58,6 +58,20 @@ impl<T> Table<T> {
         }
     }
 
+    /// Waits until the entry of `key` is no longer `value`. Cancel safe.
+    pub async fn wait_while(&self, key: &ObjectKey, value: &Arc<T>) {
+        let mut changes = self.changes.subscribe();
+        loop {
+            changes.mark_unchanged();
+            if self.get(key).is_none_or(|current| !Arc::ptr_eq(&current, value)) {
+                return;
+            }
+            if changes.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
     /// Waits until `key` has an entry. Cancel safe.
     pub async fn wait_for(&self, key: &ObjectKey) -> Arc<T> {
         self.wait_for_other(key, None).await

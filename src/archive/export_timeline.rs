@@ -73,7 +73,8 @@ fn codec(sample_entry: &[u8]) -> Codec {
     }
 }
 
-fn same(one: &TrackConfiguration, other: &TrackConfiguration) -> bool {
+/// Whether samples of both can stand in one track.
+pub(super) fn same(one: &TrackConfiguration, other: &TrackConfiguration) -> bool {
     one.timescale == other.timescale && essence(one) == essence(other)
 }
 

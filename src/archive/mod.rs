@@ -9,6 +9,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+pub mod clip;
+pub mod clip_part;
 pub mod coverage;
 pub mod cut;
 pub mod description;
@@ -37,6 +39,7 @@ pub mod writer;
 #[cfg(test)]
 mod writer_tests;
 
+pub use clip::ClipWriter;
 use cut::Rules;
 use description::{Claim, Description};
 use folder::{Folder, Kind};
@@ -237,6 +240,20 @@ impl Archive {
         index.change_description(|existing| Description::claimed(existing, path, claim, now))?;
         index.take_over()?;
         Ok(index)
+    }
+
+    /// Begins to write a clip of `duration_micros`, or goes on with it. What a crash left behind is put right first.
+    ///
+    /// # Errors
+    /// [`ArchiveError::OwnedByAnother`] when the folder belongs to another object.
+    pub fn start_clip(
+        &self,
+        path: &RecordingPath,
+        claim: &Claim,
+        duration_micros: i64,
+        audio: bool,
+    ) -> Result<ClipWriter, ArchiveError> {
+        ClipWriter::new(self.claim(path, claim)?, duration_micros, audio)
     }
 
     /// Begins to write a recording around the clock. What a crash left behind is put right first.

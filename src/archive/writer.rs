@@ -90,6 +90,11 @@ impl Writer {
         self.cutter.finish(reason);
     }
 
+    /// Whether anything can be written now.
+    pub fn is_due(&self) -> bool {
+        self.cutter.has_steps()
+    }
+
     /// Whether all that was taken is written.
     pub fn is_idle(&self) -> bool {
         self.cutter.is_idle()

@@ -6,6 +6,7 @@ pub mod hls;
 pub mod live_mp4;
 pub mod mjpeg;
 pub mod pictures;
+pub mod record;
 pub mod snapshot;
 
 use std::sync::Arc;

@@ -1,0 +1,420 @@
+//! The unit of a recording: reads a camera's hub without ever losing its place, hands frames to the archive's writer on
+//! blocking threads, and says how it goes. Must not decide how files are cut (that is `archive::cut`) nor touch the disk on the
+//! runtime.
+//!
+//! While the disk is full or fails, frames wait in the hub's ring; what leaves the ring meanwhile is a gap with that reason.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, sleep_until};
+
+mod facts;
+mod sink;
+
+use sink::Sink;
+
+use crate::agent::hub::{Event, Hub, Reach, Reader};
+use crate::agent::registry::Table;
+use crate::agent::retention::reason_of;
+use crate::agent::unit::UnitContext;
+use crate::archive::clip::{DEADLINE_REACHED, STOPPED};
+use crate::archive::cut::{Input, Rules};
+use crate::archive::description::{Claim, RecordingKind};
+use crate::archive::index::RecordingPath;
+use crate::archive::{Archive, ArchiveError, ClipWriter};
+use crate::media::frame::RunId;
+use crate::plan::report::{Reason, UnitState};
+use crate::plan::unit::{ObjectKey, Record, RecordMode};
+
+/// Frames wait for at most this long before they are written.
+const FLUSH: Duration = Duration::from_secs(1);
+/// How long to wait before the disk is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+/// How long to wait before a folder that belongs to another is tried again.
+const RETRY_OWNED: Duration = Duration::from_secs(30);
+/// How often progress and coverage are looked at.
+const FACTS: Duration = Duration::from_secs(10);
+
+/// Why a unit no longer reads a hub.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The unit is to stop.
+    Cancelled,
+    /// The archive is gone or another.
+    ArchiveGone,
+    /// The camera's hub is gone or another.
+    HubGone,
+    /// The clip is over.
+    Finished,
+    /// The writer is lost.
+    SinkLost,
+}
+
+/// Records until it is cancelled or its clip is complete.
+pub async fn run(context: UnitContext, record: Record) {
+    loop {
+        let message = format!("waiting for archive {}", record.archive);
+        context.set_state(UnitState::Waiting, Reason::ArchiveUnavailable, message);
+        let archive = tokio::select! {
+            () = context.cancel.cancelled() => return,
+            archive = context.registry.archives.wait_for(&record.archive) => archive,
+        };
+        let gone = replaced(&context.registry.archives, &record.archive, archive.clone());
+        tokio::pin!(gone);
+        let Some(sink) = open(&context, &record, &archive, gone.as_mut()).await else {
+            if context.cancel.is_cancelled() {
+                return;
+            }
+            continue;
+        };
+        let mut recorder = Recorder::new(&context, &record, sink);
+        match recorder.record(gone).await {
+            End::Cancelled => {
+                recorder.leave(Reason::ShuttingDown).await;
+                return;
+            }
+            End::Finished => {
+                if recorder.complete().await {
+                    return;
+                }
+            }
+            End::ArchiveGone => recorder.leave(Reason::ArchiveUnavailable).await,
+            End::HubGone | End::SinkLost => {}
+        }
+        if context.cancel.is_cancelled() {
+            return;
+        }
+    }
+}
+
+/// Waits until `key` stands for another folder than `archive`. While only its rules change it goes on as it is.
+async fn replaced(archives: &Table<Archive>, key: &ObjectKey, archive: Arc<Archive>) {
+    let mut current = archive;
+    loop {
+        archives.wait_while(key, &current).await;
+        let next = archives.wait_for(key).await;
+        if next.root() != current.root() {
+            return;
+        }
+        current = next;
+    }
+}
+
+/// Opens the recording in the archive, trying again until it can. `None` when cancelled or the archive has gone.
+async fn open(
+    context: &UnitContext,
+    record: &Record,
+    archive: &Arc<Archive>,
+    mut gone: Pin<&mut impl Future<Output = ()>>,
+) -> Option<Sink> {
+    loop {
+        let error = match open_once(context, record, archive.clone()).await {
+            Ok(sink) => return Some(sink),
+            Err(error) => error,
+        };
+        let retry = failed(context, record, &error);
+        tokio::select! {
+            () = context.cancel.cancelled() => return None,
+            () = gone.as_mut() => return None,
+            () = sleep(retry) => {}
+        }
+    }
+}
+
+async fn open_once(context: &UnitContext, record: &Record, archive: Arc<Archive>) -> Result<Sink, ArchiveError> {
+    let key = &context.object.key;
+    let path = RecordingPath::new(key.namespace.clone(), key.name.clone())
+        .map_err(|error| ArchiveError::NotFound { what: error.to_string() })?;
+    let kind = match record.mode {
+        RecordMode::Continuous { .. } => RecordingKind::Continuous,
+        RecordMode::Clip { .. } => RecordingKind::Clip,
+    };
+    let claim = Claim { owner: context.uid.clone(), camera: record.camera.to_string(), kind, adopt: false };
+    let (mode, audio) = (record.mode.clone(), record.audio);
+    let opened = tokio::task::spawn_blocking(move || match mode {
+        RecordMode::Continuous { segment_ms } => {
+            let rules = Rules { segment_micros: Some(micros(segment_ms)), audio };
+            archive.start_writer(&path, &claim, rules).map(Sink::Continuous)
+        }
+        RecordMode::Clip { duration_ms, stop } => {
+            let mut clip = archive.start_clip(&path, &claim, micros(duration_ms), audio)?;
+            if stop {
+                clip.finish(STOPPED);
+            }
+            Ok(Sink::Clip(clip))
+        }
+    });
+    opened.await.unwrap_or_else(|error| {
+        Err(ArchiveError::Io { what: "open the recording".into(), source: std::io::Error::other(error) })
+    })
+}
+
+fn micros(millis: u64) -> i64 {
+    i64::try_from(millis.saturating_mul(1000)).unwrap_or(i64::MAX)
+}
+
+/// Says what is wrong with the disk; how long to wait before it is tried again.
+fn failed(context: &UnitContext, record: &Record, error: &ArchiveError) -> Duration {
+    let reason = reason_of(error);
+    if reason == Reason::ArchiveFull
+        && let Some(retention) = context.registry.retention.get(&record.archive)
+    {
+        retention.make_room();
+    }
+    if reason == Reason::ArchiveOwnedByAnother {
+        context.set_state(UnitState::Failed, reason, error.to_string());
+        return RETRY_OWNED;
+    }
+    context.set_state(UnitState::Waiting, reason, error.to_string());
+    RETRY
+}
+
+/// A reader of `hub` that goes on right after the frame that was recorded last, where the hub still has what follows it. Else
+/// it begins at the newest key frame: what came before the recording began is none of its business.
+fn subscribe(hub: &Hub, resume: Option<(RunId, u64)>) -> (Reader, Vec<Event>) {
+    if let Some((run, through)) = resume {
+        let mut reader = hub.subscribe(Reach::FromOldest);
+        let events = reader.take_now();
+        let holds =
+            |event: &Event| matches!(event, Event::Frame(frame) if frame.run == run && frame.sequence <= through + 1);
+        if events.iter().any(holds) {
+            return (reader, events);
+        }
+    }
+    (hub.subscribe(Reach::Whole), Vec::new())
+}
+
+/// Sleeps until then, or for ever.
+async fn until(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Moves frames from hubs into the archive.
+struct Recorder<'a> {
+    context: &'a UnitContext,
+    record: &'a Record,
+    /// `None` only while it is being flushed, and once it was lost there.
+    sink: Option<Sink>,
+    /// When what waits must be written.
+    flush_at: Option<Instant>,
+    facts_at: Instant,
+    /// What was wrong with the disk since frames were last read: the reason of a loss.
+    trouble: Option<Reason>,
+    recording: bool,
+}
+
+impl<'a> Recorder<'a> {
+    fn new(context: &'a UnitContext, record: &'a Record, sink: Sink) -> Self {
+        let sink = Some(sink);
+        Self { context, record, sink, flush_at: None, facts_at: Instant::now(), trouble: None, recording: false }
+    }
+
+    /// Records from one hub after the other.
+    async fn record(&mut self, mut gone: Pin<&mut impl Future<Output = ()>>) -> End {
+        let hubs = &self.context.registry.hubs;
+        let mut resume = self.sink.as_ref().and_then(Sink::resume_point);
+        loop {
+            self.report_facts();
+            if self.sink.as_ref().is_some_and(Sink::is_finished) {
+                return End::Finished;
+            }
+            let message = format!("waiting for camera {}", self.record.camera);
+            self.context.set_state(UnitState::Waiting, Reason::CameraUnavailable, message);
+            let hub = tokio::select! {
+                () = self.context.cancel.cancelled() => return End::Cancelled,
+                () = gone.as_mut() => return End::ArchiveGone,
+                () = until(self.deadline()) => {
+                    self.check_deadline();
+                    continue;
+                }
+                hub = hubs.wait_for(&self.record.camera) => hub,
+            };
+            let (reader, events) = subscribe(&hub, resume.take());
+            let replaced = hubs.wait_while(&self.record.camera, &hub);
+            tokio::pin!(replaced);
+            let end = self.read(reader, events, gone.as_mut(), replaced.as_mut()).await;
+            if end != End::HubGone {
+                return end;
+            }
+            if let Some(sink) = &mut self.sink {
+                sink.leave(Reason::CameraUnavailable);
+            }
+            if let Some(end) = self.flush().await {
+                return end;
+            }
+            // A hub may be closed before it is taken out of the table.
+            tokio::select! {
+                () = self.context.cancel.cancelled() => return End::Cancelled,
+                () = gone.as_mut() => return End::ArchiveGone,
+                () = until(self.deadline()) => self.check_deadline(),
+                () = replaced => {}
+            }
+        }
+    }
+
+    /// Records from one hub.
+    async fn read(
+        &mut self,
+        mut reader: Reader,
+        events: Vec<Event>,
+        mut gone: Pin<&mut impl Future<Output = ()>>,
+        mut replaced: Pin<&mut impl Future<Output = ()>>,
+    ) -> End {
+        let mut events = Some(events);
+        loop {
+            if let Some(events) = events.take() {
+                self.take(events);
+                if self.sink.as_ref().is_none_or(Sink::is_due)
+                    && let Some(end) = self.flush().await
+                {
+                    return end;
+                }
+            }
+            if self.sink.as_ref().is_some_and(Sink::is_finished) {
+                return End::Finished;
+            }
+            let deadline = self.deadline();
+            tokio::select! {
+                biased;
+                () = self.context.cancel.cancelled() => {
+                    self.take(reader.take_now());
+                    return End::Cancelled;
+                }
+                () = gone.as_mut() => return End::ArchiveGone,
+                () = until(self.flush_at) => {
+                    if let Some(sink) = &mut self.sink {
+                        sink.tick();
+                    }
+                    if let Some(end) = self.flush().await {
+                        return end;
+                    }
+                }
+                next = reader.next() => match next {
+                    Some(next) => events = Some(next),
+                    None => return End::HubGone,
+                },
+                () = until(deadline) => self.check_deadline(),
+                () = sleep_until(self.facts_at) => self.report_facts(),
+                () = replaced.as_mut() => {
+                    self.take(reader.take_now());
+                    return End::HubGone;
+                }
+            }
+        }
+    }
+
+    /// Takes what came from the hub. No IO.
+    fn take(&mut self, events: Vec<Event>) {
+        let Some(sink) = &mut self.sink else { return };
+        for event in events {
+            let input = match event {
+                Event::Configuration { run, configuration } => Input::Configuration { run, configuration },
+                Event::Frame(frame) => {
+                    if !self.recording {
+                        self.recording = true;
+                        self.context.set_state(UnitState::Running, Reason::Recording, "recording");
+                    }
+                    self.flush_at.get_or_insert_with(|| Instant::now() + FLUSH);
+                    Input::Frame(frame)
+                }
+                Event::Ended(ending) => {
+                    self.recording = false;
+                    let message = format!("waiting for the camera: {}", ending.message);
+                    self.context.set_state(UnitState::Waiting, ending.reason, message);
+                    Input::Ended { reason: ending.reason.name() }
+                }
+                Event::Lost(frames) => {
+                    let reason = self.trouble.unwrap_or(Reason::RecorderOverrun);
+                    self.context.logs.push("error", format!("{frames} frames were lost: {}", reason.name()));
+                    tracing::warn!(object = %self.context.object, frames, ?reason, "frames were lost");
+                    Input::Lost { reason: reason.name() }
+                }
+            };
+            sink.push(input);
+        }
+        self.trouble = None;
+    }
+
+    /// Writes what is due, however often it takes. Not to be dropped half-way: the writer would be lost. `None` when done.
+    async fn flush(&mut self) -> Option<End> {
+        loop {
+            let Some(sink) = self.sink.take() else { return Some(End::SinkLost) };
+            let (sink, result) = sink.flush().await;
+            self.sink = sink;
+            match result {
+                Ok(()) => {
+                    if self.trouble.is_some() {
+                        let message = "recording again";
+                        self.context.set_state(UnitState::Running, Reason::Recording, message);
+                    }
+                    let idle = self.sink.as_ref().is_none_or(Sink::is_idle);
+                    self.flush_at = (!idle).then(|| Instant::now() + FLUSH);
+                    return None;
+                }
+                Err(error) => {
+                    self.trouble = Some(reason_of(&error));
+                    let retry = failed(self.context, self.record, &error);
+                    tokio::select! {
+                        () = self.context.cancel.cancelled() => return Some(End::Cancelled),
+                        () = sleep(retry) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// When a clip ends even if no frame comes.
+    fn deadline(&self) -> Option<Instant> {
+        self.sink.as_ref().and_then(Sink::remaining).map(|remaining| Instant::now() + remaining)
+    }
+
+    fn check_deadline(&mut self) {
+        if let Some(Sink::Clip(clip)) = &mut self.sink {
+            clip.check_deadline();
+        }
+    }
+
+    fn report_facts(&mut self) {
+        self.facts_at = Instant::now() + FACTS;
+        if let Some(sink) = &self.sink {
+            facts::report(self.context, sink);
+        }
+    }
+
+    /// Writes down what there is and leaves the recording as it is.
+    async fn leave(&mut self, reason: Reason) {
+        let Some(mut sink) = self.sink.take() else { return };
+        sink.leave(reason);
+        let (sink, result) = sink.flush().await;
+        if let Err(error) = result {
+            failed(self.context, self.record, &error);
+        }
+        // Dropping a writer may write the index.
+        let _ = tokio::task::spawn_blocking(move || drop(sink)).await;
+    }
+
+    /// Brings a clip to its end on the disk. Returns whether it is there.
+    async fn complete(&mut self) -> bool {
+        if self.flush().await.is_some() {
+            return false;
+        }
+        self.report_facts();
+        if let Some(Sink::Clip(clip)) = &self.sink {
+            self.completed(clip);
+        }
+        true
+    }
+
+    fn completed(&self, clip: &ClipWriter) {
+        let completion = clip.state().and_then(|state| state.completion.as_ref());
+        let whole = completion.is_none_or(|completion| completion.reason == DEADLINE_REACHED);
+        let (reason, how) =
+            if whole { (Reason::DeadlineReached, "has its full length") } else { (Reason::Stopped, "was stopped") };
+        self.context.set_state(UnitState::Complete, reason, format!("the clip {how}"));
+    }
+}
