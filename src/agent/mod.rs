@@ -6,7 +6,6 @@ pub mod hub;
 pub mod launch;
 pub mod metrics;
 pub mod output;
-pub mod output;
 pub mod problem;
 pub mod recordings;
 pub mod registry;

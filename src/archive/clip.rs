@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::ArchiveError;
 use super::clip_part::{Part, PartEnd};
-use super::cut::{Batch, Cutter, Input, Rules, Sample, Step, VideoSpan, to_micros};
+use super::cut::{Batch, BatchFacts, Cutter, Input, Rules, Sample, Step, VideoSpan, to_micros};
 use super::description::{ClipCompletion, ClipPart, ClipState, Description};
 use super::index::{Gap, RECORDER_DOWN};
 use super::recording::RecordingIndex;
@@ -28,6 +28,8 @@ const CLOCK_STEPPED: &str = "ClockStepped";
 pub const DEADLINE_REACHED: &str = "DeadlineReached";
 /// A clip that somebody ended.
 pub const STOPPED: &str = "Stopped";
+/// Sound of a new run that begins this much before the end of the sound there is counts as following it, microseconds.
+const SOUND_OVERLAP: i64 = 1000;
 /// Frames may still be on the way when the deadline is over, microseconds.
 const GRACE: i64 = 1_000_000;
 /// At most so many gaps are written down; a camera that flaps for hours must not grow the file without bound.
@@ -38,8 +40,8 @@ const GAPS: usize = 1000;
 struct Anchor {
     run: RunId,
     configuration: Arc<Configuration>,
-    /// Clip time minus media time of the run, microseconds.
-    shift: i64,
+    /// Clip time minus media time of the run, microseconds; `None` until its first picture tells.
+    shift: Option<i64>,
 }
 
 /// The one writer of a clip.
@@ -52,18 +54,21 @@ pub struct ClipWriter {
     state: Option<ClipState>,
     /// `recording.json` is behind.
     unsaved: bool,
+    /// The run whose frames are being taken.
     anchor: Option<Anchor>,
+    /// Clip time up to which pictures and sound have been taken, microseconds: what would overlap is moved or left out.
+    taken: (i64, i64),
+    /// The run and configuration of what is being written.
+    writing: Option<(RunId, Arc<Configuration>)>,
     part: Option<Part>,
-    /// Clip time up to which pictures are held, microseconds.
+    /// Clip time up to which pictures are written, microseconds.
     position: i64,
     /// Clip time at which `part` begins.
     part_from: i64,
-    /// Since when nothing has come, as UTC, and why.
-    gap: Option<(UtcMicros, String)>,
+    /// Since when nothing has come, as clip time, and why.
+    gap: Option<(i64, String)>,
     /// The clip goes on after this without regard to UTC.
     stepped: bool,
-    /// End of the sound that is written, clip time in microseconds: an overlap is left out.
-    sound_until: i64,
     finished: Option<&'static str>,
     synced: Instant,
     /// What an earlier writer had, run and sequence.
@@ -84,12 +89,13 @@ impl ClipWriter {
             state,
             unsaved: false,
             anchor: None,
+            taken: (0, 0),
+            writing: None,
             part: None,
             position: 0,
             part_from: 0,
             gap: None,
             stepped: false,
-            sound_until: i64::MIN,
             finished: None,
             synced: Instant::now(),
             resume: None,
@@ -124,6 +130,7 @@ impl ClipWriter {
             self.position = last.end.map_or(self.part_from, |end| end.0 - state.start.0);
             if last.end.is_none() {
                 if let Some((part, recovered)) = Part::recover(&self.index, last.part)? {
+                    self.taken.1 = self.position + recovered.audio_until;
                     self.position += recovered.video_until;
                     self.resume = Some(recovered.through);
                     self.part = Some(part);
@@ -134,8 +141,8 @@ impl ClipWriter {
                 }
             }
         }
-        self.sound_until = self.position;
-        self.gap = Some((state.start.plus_micros(self.position), RECORDER_DOWN.to_owned()));
+        self.taken.0 = self.position;
+        self.gap = Some((self.position, RECORDER_DOWN.to_owned()));
         let now = UtcMicros::from_timestamp(jiff::Timestamp::now());
         let at = self.position.max(now.0 - state.start.0);
         self.heard(at);
@@ -208,32 +215,93 @@ impl ClipWriter {
         if self.is_finished() {
             return;
         }
-        match &input {
-            // At once: the frames that follow are of another clock.
-            Input::Ended { reason } => self.stepped |= reason == CLOCK_STEPPED,
-            Input::Frame(frame) if frame.track == TrackKind::Video => {
-                let at = self.state.as_ref().map_or(0, |state| self.time_of(frame, state.start));
-                if at >= self.duration {
-                    self.finish(DEADLINE_REACHED);
-                    return;
-                }
-                self.heard(at);
+        match input {
+            Input::Configuration { run, ref configuration } => {
+                let shift = self.anchor.as_ref().filter(|anchor| anchor.run == run).and_then(|anchor| anchor.shift);
+                self.anchor = Some(Anchor { run, configuration: configuration.clone(), shift });
+                self.cutter.push(input);
             }
-            _ => {}
+            Input::Frame(frame) => {
+                if let Some(frame) = self.place(&frame) {
+                    self.cutter.push(Input::Frame(Arc::new(frame)));
+                }
+            }
+            Input::Ended { ref reason } => {
+                // At once: the frames that follow are of another clock.
+                self.stepped |= reason == CLOCK_STEPPED;
+                self.cutter.push(input);
+            }
+            Input::Lost { .. } => self.cutter.push(input),
         }
-        self.cutter.push(input);
     }
 
-    /// Clip time of a picture. The run's place is known once its first picture is written; before that UTC tells.
-    fn time_of(&self, frame: &Frame, start: UtcMicros) -> i64 {
-        match &self.anchor {
-            Some(anchor) if anchor.run == frame.run && anchor.shift != i64::MIN => {
-                let timescale = i64::from(anchor.configuration.video.timescale.max(1));
-                to_micros(frame.decode_time, timescale) + anchor.shift
-            }
-            _ if self.stepped => self.position,
-            _ => frame.utc.0 - start.0,
+    /// The frame with its time in the clip; `None` when it has none. Ends the clip at its deadline.
+    fn place(&mut self, frame: &Frame) -> Option<Frame> {
+        let anchor = self.anchor.clone().filter(|anchor| anchor.run == frame.run)?;
+        if self.resume.is_some_and(|(run, through)| run == frame.run && frame.sequence <= through) {
+            return None;
         }
+        let timescale = i64::from(anchor.configuration.track(frame.track)?.timescale.max(1));
+        let media = to_micros(frame.decode_time, timescale);
+        let video = frame.track == TrackKind::Video;
+        let shift = match anchor.shift {
+            Some(shift) => shift,
+            None if video => {
+                let shift = self.begin_run(frame.utc) - media;
+                self.anchor = Some(Anchor { shift: Some(shift), ..anchor });
+                shift
+            }
+            // Sound that goes on where an earlier writer was: UTC tells its place.
+            None if self.resume.is_some_and(|(run, _)| run == frame.run) => {
+                frame.utc.0 - self.state.as_ref()?.start.0 - media
+            }
+            // Sound before the first picture of a run.
+            None => return None,
+        };
+        let at = media + shift;
+        let end = at + to_micros(frame.duration.into(), timescale);
+        if video {
+            if at >= self.duration {
+                self.finish(DEADLINE_REACHED);
+                return None;
+            }
+            self.heard(at);
+            self.taken.0 = self.taken.0.max(end);
+        } else {
+            if at < self.taken.1 - SOUND_OVERLAP || at < 0 {
+                return None;
+            }
+            self.taken.1 = end;
+        }
+        Some(moved(frame, timescale, shift))
+    }
+
+    /// Where in the clip a run begins whose first picture was captured at `utc`.
+    fn begin_run(&mut self, utc: UtcMicros) -> i64 {
+        let (from, duration) = (self.taken.0, self.duration);
+        let Some(state) = &mut self.state else {
+            let deadline = utc.plus_micros(duration);
+            self.state = Some(ClipState { start: utc, deadline, parts: vec![], gaps: vec![], completion: None });
+            self.unsaved = true;
+            return 0;
+        };
+        if std::mem::take(&mut self.stepped) {
+            // The clip's time goes on; the host's clock says something else now.
+            let start = utc.plus_micros(-from);
+            let step = start.0 - state.start.0;
+            state.start = start;
+            state.deadline = start.plus_micros(duration);
+            for part in &mut state.parts {
+                part.start = part.start.plus_micros(step);
+                part.end = part.end.map(|end| end.plus_micros(step));
+            }
+            for gap in &mut state.gaps {
+                (gap.from, gap.to) = (gap.from.plus_micros(step), gap.to.plus_micros(step));
+            }
+            self.unsaved = true;
+        }
+        // Never before what is there already: two runs may overlap by a little.
+        (utc.0 - state.start.0).max(from)
     }
 
     /// Time has passed; see [`super::writer::Writer::tick`].
@@ -310,27 +378,17 @@ impl ClipWriter {
     fn take(&mut self, step: &Step) -> Result<(), ArchiveError> {
         match step {
             Step::Open { run, configuration, .. } => {
-                // A run keeps its place through holes and lost frames; a new one is placed by its first picture.
-                let shift = self.anchor.as_ref().filter(|anchor| anchor.run == *run).map(|anchor| anchor.shift);
-                if let (Some(shift), Some(anchor)) = (shift, &mut self.anchor) {
-                    *anchor = Anchor { run: *run, configuration: configuration.clone(), shift };
-                } else {
-                    self.anchor = None;
-                    let Step::Open { start, .. } = step else { return Ok(()) };
-                    self.begin_run(*run, configuration, *start);
-                }
+                self.writing = Some((*run, configuration.clone()));
                 Ok(())
             }
             Step::Write(batch) => self.write(batch),
             Step::Close { gap, .. } => {
-                if let (Some(reason), Some(state)) = (gap, &self.state) {
-                    self.stepped |= reason == CLOCK_STEPPED;
-                    self.gap.get_or_insert((state.start.plus_micros(self.position), reason.clone()));
+                if let Some(reason) = gap {
+                    self.gap.get_or_insert((self.position, reason.clone()));
                 }
                 Ok(())
             }
             Step::Gap { reason } => {
-                self.stepped |= reason == CLOCK_STEPPED;
                 if let Some((_, known)) = &mut self.gap {
                     known.clone_from(reason);
                 }
@@ -339,84 +397,32 @@ impl ClipWriter {
         }
     }
 
-    /// Remembers a run whose first picture, captured at `utc`, is about to be written.
-    fn begin_run(&mut self, run: RunId, configuration: &Arc<Configuration>, utc: UtcMicros) {
-        if let Some(state) = &mut self.state {
-            if std::mem::take(&mut self.stepped) {
-                // The clip's time goes on; the host's clock says something else now.
-                let start = utc.plus_micros(-self.position);
-                let step = start.0 - state.start.0;
-                state.start = start;
-                state.deadline = start.plus_micros(self.duration);
-                for part in &mut state.parts {
-                    part.start = part.start.plus_micros(step);
-                    part.end = part.end.map(|end| end.plus_micros(step));
-                }
-                if let Some((from, _)) = &mut self.gap {
-                    *from = from.plus_micros(step);
-                }
-                self.unsaved = true;
-            }
-        } else {
-            let deadline = utc.plus_micros(self.duration);
-            self.state =
-                Some(ClipState { start: utc, deadline, parts: Vec::new(), gaps: Vec::new(), completion: None });
-            self.unsaved = true;
-        }
-        // Until the first picture tells its media time; see `place`.
-        self.anchor = Some(Anchor { run, configuration: configuration.clone(), shift: i64::MIN });
-    }
-
-    /// The place of the run's frames in the clip, found from its first picture.
-    fn place(&mut self, video: &VideoSpan) -> Option<i64> {
-        let state = self.state.as_ref()?;
-        let anchor = self.anchor.as_mut()?;
-        if anchor.shift == i64::MIN {
-            // Never before what is there already: two runs may overlap by a little.
-            let at = (video.utc.0 - state.start.0).max(self.position);
-            anchor.shift = at - video.from;
-        }
-        Some(anchor.shift)
-    }
-
     fn write(&mut self, batch: &Batch) -> Result<(), ArchiveError> {
-        let shift = match &batch.facts.video {
-            Some(video) => self.place(video),
-            None => self.anchor.as_ref().map(|anchor| anchor.shift).filter(|shift| *shift != i64::MIN),
-        };
-        let (Some(shift), Some(anchor)) = (shift, self.anchor.clone()) else { return Ok(()) };
-        let at = batch.facts.video.map_or(self.position, |video| video.from + shift);
-        self.open_part(&anchor, at)?;
+        let Some((run, configuration)) = self.writing.clone() else { return Ok(()) };
+        let at = batch.facts.video.map_or(self.position, |video| video.from);
+        self.open_part(run, &configuration, at)?;
         self.save()?;
         let Some(part) = &mut self.part else { return Ok(()) };
-        let sound_from = self.sound_until - self.part_from;
-        let placed = place_batch(batch, &anchor.configuration, shift - self.part_from, sound_from);
-        if placed.samples.is_empty() {
-            return Ok(());
+        let batch = within_part(batch, &configuration, self.part_from);
+        part.append(&batch, run)?;
+        let Some(video) = &batch.facts.video else { return Ok(()) };
+        if let (Some((from, reason)), Some(state)) = (self.gap.take(), &mut self.state)
+            && at > from
+            && state.gaps.len() < GAPS
+        {
+            let (from, to) = (state.start.plus_micros(from), state.start.plus_micros(at));
+            state.gaps.push(Gap { from, to, reason });
+            self.unsaved = true;
         }
-        part.append(&placed, anchor.run)?;
-        if let Some(until) = sound_until(&placed, &anchor.configuration) {
-            self.sound_until = until + self.part_from;
-        }
-        if let Some(video) = &placed.facts.video {
-            let state = self.state.as_mut();
-            if let (Some((from, reason)), Some(state)) = (self.gap.take(), state) {
-                let to = state.start.plus_micros(at);
-                if to > from && state.gaps.len() < GAPS {
-                    state.gaps.push(Gap { from, to, reason });
-                    self.unsaved = true;
-                }
-            }
-            self.position = self.position.max(video.to + self.part_from);
-        }
+        self.position = self.position.max(video.to + self.part_from);
         Ok(())
     }
 
     /// Makes sure that the open part can take frames of this configuration; `at` is the clip time of the first of them.
-    fn open_part(&mut self, anchor: &Anchor, at: i64) -> Result<(), ArchiveError> {
+    fn open_part(&mut self, run: RunId, configuration: &Configuration, at: i64) -> Result<(), ArchiveError> {
         let Some(state) = &mut self.state else { return Ok(()) };
         if let Some(part) = &mut self.part {
-            if part.takes(&anchor.configuration) {
+            if part.takes(configuration) {
                 return Ok(());
             }
             // The last picture stands until the next part begins.
@@ -435,11 +441,11 @@ impl ClipWriter {
         }
         let Some(state) = &mut self.state else { return Ok(()) };
         let taken = state.parts.iter().map(|part| part.part).max().unwrap_or(0);
-        let mark = file_mark(anchor.run, &anchor.configuration, false);
+        let mark = file_mark(run, configuration, false);
         // A whole part may be gone between two others; the first begins at the first frame.
         let from = if state.parts.is_empty() { 0 } else { at };
         let (codecs, width, height) = (mark.codecs.clone(), mark.width, mark.height);
-        let (number, part) = Part::create(&self.index, taken + 1, mark, &anchor.configuration)?;
+        let (number, part) = Part::create(&self.index, taken + 1, mark, configuration)?;
         let start = state.start.plus_micros(from);
         state.parts.push(ClipPart { part: number, start, end: None, codecs, width, height });
         self.part = Some(part);
@@ -481,12 +487,12 @@ impl ClipWriter {
             last.end = Some(end);
         }
         if let Some((from, cause)) = self.gap.take()
-            && end > from
+            && until > from
             && cause != DEADLINE_REACHED
             && cause != STOPPED
             && state.gaps.len() < GAPS
         {
-            state.gaps.push(Gap { from, to: end, reason: cause });
+            state.gaps.push(Gap { from: state.start.plus_micros(from), to: end, reason: cause });
         }
         state.completion = Some(ClipCompletion { at: end, reason: reason.to_owned() });
         self.unsaved = true;
@@ -499,35 +505,20 @@ impl Drop for ClipWriter {
     }
 }
 
-/// The same frames at another time: `shift` microseconds later. Sound that begins before `sound_from` is left out: a new run
-/// may begin with sound that overlaps the end of the one before.
-fn place_batch(batch: &Batch, configuration: &Configuration, shift: i64, sound_from: i64) -> Batch {
-    let mut samples = Vec::with_capacity(batch.samples.len());
-    for sample in &batch.samples {
-        let Some(track) = configuration.track(sample.frame.track) else { continue };
-        let timescale = i64::from(track.timescale.max(1));
-        let ticks = i128::from(shift) * i128::from(timescale);
-        // Rounded to the nearest tick, the same for all frames of a run, so that distances stay exact.
-        let ticks = i64::try_from((ticks + 500_000).div_euclid(1_000_000)).unwrap_or(0);
-        let decode_time = sample.frame.decode_time + ticks;
-        let early = to_micros(decode_time, timescale) < sound_from.max(0) - 1000;
-        if sample.frame.track == TrackKind::Audio && early {
-            continue;
-        }
-        let frame = Frame { decode_time: decode_time.max(0), ..(*sample.frame).clone() };
-        samples.push(Sample { frame: Arc::new(frame), duration: sample.duration });
-    }
-    let mut facts = batch.facts;
-    if let Some(video) = &mut facts.video {
-        video.from += shift;
-        video.to += shift;
-    }
-    Batch { samples, facts }
+/// The frame `shift` microseconds later. Rounded to the nearest tick, the same for all frames of a track, so that distances stay
+/// exact.
+fn moved(frame: &Frame, timescale: i64, shift: i64) -> Frame {
+    let ticks = (i128::from(shift) * i128::from(timescale) + 500_000).div_euclid(1_000_000);
+    let decode_time = frame.decode_time + i64::try_from(ticks).unwrap_or(0);
+    Frame { decode_time: decode_time.max(0), ..frame.clone() }
 }
 
-/// Where the sound of a placed batch ends, microseconds.
-fn sound_until(batch: &Batch, configuration: &Configuration) -> Option<i64> {
-    let track = configuration.audio.as_ref()?;
-    let last = batch.samples.iter().rfind(|sample| sample.frame.track == TrackKind::Audio)?;
-    Some(to_micros(last.frame.decode_time + i64::from(last.duration), i64::from(track.timescale)))
+/// The same frames with times from the beginning of a part, `from` microseconds into the clip.
+fn within_part(batch: &Batch, configuration: &Configuration, from: i64) -> Batch {
+    let placed = batch.samples.iter().filter_map(|sample| {
+        let timescale = i64::from(configuration.track(sample.frame.track)?.timescale.max(1));
+        Some(Sample { frame: Arc::new(moved(&sample.frame, timescale, -from)), duration: sample.duration })
+    });
+    let video = batch.facts.video.map(|video| VideoSpan { from: video.from - from, to: video.to - from, ..video });
+    Batch { samples: placed.collect(), facts: BatchFacts { video, ..batch.facts } }
 }

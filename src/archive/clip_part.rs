@@ -8,6 +8,7 @@
 //! The last write of a finish puts the 16 bytes of the `mdat` header in place of the `free` box: before it the file is a whole
 //! fragmented one, after it a whole progressive one.
 
+use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 
 use bytes::{BufMut as _, Bytes};
@@ -20,7 +21,7 @@ use super::layout::clip_file;
 use super::mark::{self, FileMark, Mark};
 use super::media_file::MediaFile;
 use super::recording::RecordingIndex;
-use super::scan::scan;
+use super::scan::{Scan, scan};
 use super::writer::fragment;
 use crate::media::fmp4::boxes::write_file_type;
 use crate::media::fmp4::progressive::{Edit, MovieTrack, SampleTable, TableSample, write_movie};
@@ -29,6 +30,9 @@ use crate::media::frame::{Configuration, RunId, TrackConfiguration, TrackKind};
 
 /// Size of the placeholder: an `mdat` header with a 64-bit length (ISO/IEC 14496-12 §4.2).
 const PLACEHOLDER: u64 = 16;
+
+/// Sound is looked for in so many of the newest fragments; where there was none for so long, none can overlap.
+const FRAGMENTS_WITHOUT_SOUND: usize = 20;
 
 /// Where a part ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +46,8 @@ pub struct PartEnd {
 pub struct RecoveredPart {
     /// Up to where there are pictures.
     pub video_until: i64,
+    /// Up to where there is sound.
+    pub audio_until: i64,
     /// Run and sequence up to which all frames are there.
     pub through: (RunId, u64),
 }
@@ -118,7 +124,8 @@ impl Part {
         let placeholder = header.first_chunk::<4>().map_or(0, |size| u64::from(u32::from_be_bytes(*size)));
         let video = scan.fragments.iter().rev().find_map(|found| found.mark.facts.video);
         let through = (last.mark.run, last.mark.facts.through);
-        let recovered = RecoveredPart { video_until: video.map_or(0, |video| video.to), through };
+        let audio_until = audio_until(&file, &scan, setup.audio.as_ref()).map_err(damaged)?;
+        let recovered = RecoveredPart { video_until: video.map_or(0, |video| video.to), audio_until, through };
         let fragments = u32::try_from(scan.fragments.len()).unwrap_or(u32::MAX);
         index.set_live_clip(Some(number));
         let mut part = Self {
@@ -224,6 +231,19 @@ impl Part {
         write_movie(&mut out, &tracks, 0, self.media.length() > u64::from(u32::MAX));
         Ok(out.into())
     }
+}
+
+/// Where the sound ends, as far as the newest fragments tell; 0 where there is none.
+fn audio_until(file: &File, scan: &Scan, audio: Option<&TrackConfiguration>) -> Result<i64, String> {
+    let Some(audio) = audio else { return Ok(0) };
+    for found in scan.fragments.iter().rev().take(FRAGMENTS_WITHOUT_SOUND) {
+        let mut last = None;
+        fragments::walk(file, found.moof, found.mark.length, |fragment| last = fragment.audio.last().copied())?;
+        if let Some(last) = last {
+            return Ok(to_micros(last.decode_time + i64::from(last.duration), i64::from(audio.timescale)));
+        }
+    }
+    Ok(0)
 }
 
 /// A track's table being gathered.

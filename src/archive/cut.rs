@@ -187,7 +187,7 @@ pub struct Cutter {
     rules: Rules,
     run: Option<Run>,
     file: Option<OpenFile>,
-    /// Frames of the open file that no step holds yet.
+    /// Frames of the open file that no step holds yet; of the next one, where that goes on with sound.
     pending: Vec<Sample>,
     /// Whether the last file was closed for its configuration only.
     reconfigured: bool,
@@ -319,19 +319,21 @@ impl Cutter {
             continues = frame.sequence == through + 1;
         }
         if frame.track == TrackKind::Audio {
-            if let Some((resumed, through)) = &mut self.resume
-                && continues
-                && *resumed == frame.run
-                && self.file.is_none()
-            {
-                // Sound between the end of one file and the first picture of the next has no file to go to.
+            let wanted = self.rules.audio && run.configuration.audio.is_some();
+            if let Some((_, through)) = self.resume.as_mut().filter(|_| continues && self.file.is_none()) {
+                // Between the end of the file before and the first picture of the next: it goes into that.
                 *through = frame.sequence;
+            } else if self.file.is_none() {
+                return;
             }
-            if self.rules.audio && run.configuration.audio.is_some() && self.file.is_some() {
+            if wanted {
                 let duration = frame.duration;
                 self.pending.push(Sample { frame, duration });
             }
             return;
+        }
+        if !continues && self.file.is_none() {
+            self.pending.clear();
         }
         self.resume = None;
         let timescale = i64::from(run.configuration.video.timescale.max(1));
@@ -398,6 +400,10 @@ impl Cutter {
 
     /// Makes a step of all that waits; `held` is the sequence of a frame that is not among it.
     fn write(&mut self, held: Option<u64>) {
+        if self.file.is_none() {
+            // Sound that waits for the first picture.
+            return;
+        }
         let samples = std::mem::take(&mut self.pending);
         let (Some(first), Some(run)) = (samples.iter().map(|sample| sample.frame.sequence).min(), &self.run) else {
             return;
@@ -426,13 +432,16 @@ impl Cutter {
     }
 
     fn close(&mut self, gap: Option<String>, until: Option<VideoEnd>) {
-        if self.file.take().is_some() {
+        if self.file.is_some() {
             self.write(None);
+            self.file = None;
             self.steps.push_back(Step::Close { gap, until });
         }
+        self.pending.clear();
     }
 
     fn end_file(&mut self, reason: &str) {
+        self.pending.retain(|_| self.file.is_some());
         if self.file.is_some() {
             self.close(Some(reason.to_owned()), None);
         } else if std::mem::take(&mut self.reconfigured) {

@@ -11,6 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 pub mod clip;
 pub mod clip_part;
+#[cfg(test)]
+mod clip_tests;
 pub mod coverage;
 pub mod cut;
 pub mod description;

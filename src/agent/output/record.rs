@@ -175,11 +175,10 @@ fn failed(context: &UnitContext, record: &Record, error: &ArchiveError) -> Durat
 /// it begins at the newest key frame: what came before the recording began is none of its business.
 fn subscribe(hub: &Hub, resume: Option<(RunId, u64)>) -> (Reader, Vec<Event>) {
     if let Some((run, through)) = resume {
-        let mut reader = hub.subscribe(Reach::FromOldest);
+        let mut reader = hub.subscribe_after(run, through);
         let events = reader.take_now();
-        let holds =
-            |event: &Event| matches!(event, Event::Frame(frame) if frame.run == run && frame.sequence <= through + 1);
-        if events.iter().any(holds) {
+        let first = events.iter().find_map(|event| if let Event::Frame(frame) = event { Some(frame) } else { None });
+        if first.is_none_or(|first| first.run == run && first.sequence == through + 1) {
             return (reader, events);
         }
     }
