@@ -31,7 +31,7 @@ pub struct Problem {
     /// Further members of the body, such as `spans`.
     #[serde(flatten)]
     #[schema(value_type = Object)]
-    pub extensions: Map<String, Value>,
+    pub extensions: Box<Map<String, Value>>,
 }
 
 impl Problem {
@@ -43,7 +43,7 @@ impl Problem {
             status: status.as_u16(),
             detail: detail.into(),
             code: None,
-            extensions: Map::new(),
+            extensions: Box::default(),
         }
     }
 

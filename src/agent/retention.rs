@@ -180,7 +180,7 @@ impl Retention {
                 }
             };
             self.look(&mut memory, full).await;
-            if memory.ticks % COVERAGE_TICKS == 0 {
+            if memory.ticks.is_multiple_of(COVERAGE_TICKS) {
                 self.tell_coverage().await;
             }
             memory.ticks += 1;
@@ -280,9 +280,7 @@ impl Retention {
         for recording in
             self.context.registry.declared.get().iter().filter(|recording| recording.archive == self.plan.key)
         {
-            let Ok(index) =
-                path_of(recording).map(|path| self.archive.recording(&path)).unwrap_or_else(|error| Err(error))
-            else {
+            let Ok(index) = path_of(recording).and_then(|path| self.archive.recording(&path)) else {
                 continue;
             };
             let Ok(LedgerFacts { hour_ppm, day_ppm, last_gaps }) =

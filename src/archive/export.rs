@@ -8,6 +8,7 @@
 //! later or ends earlier. Runs that overlap, because the clock was set back, follow each other. Files in use are leased, so
 //! that retention cannot delete them.
 
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
@@ -148,7 +149,10 @@ impl Export {
             digest.update(sources[slice.source].0.to_string());
             digest.update(slice.offset.to_be_bytes());
         }
-        let tag = digest.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+        let mut tag = String::with_capacity(32);
+        for byte in digest.finalize().iter().take(16) {
+            let _ = write!(tag, "{byte:02x}");
+        }
         Ok(Self {
             index: index.clone(),
             header: header.into(),

@@ -275,7 +275,9 @@ fn delete(archive: &Archive, group: &[Deletion]) -> Vec<DeletionLine> {
     let index = match archive.recording(&first.recording) {
         Ok(index) => index,
         Err(error) => {
-            lines.iter_mut().for_each(|line| line.failed = Some(error.to_string()));
+            for line in &mut lines {
+                line.failed = Some(error.to_string());
+            }
             return lines;
         }
     };

@@ -54,31 +54,31 @@ pub fn respond(headers: &HeaderMap, content: &Content, open: impl FnOnce(u64, u6
                 let detail = format!("There are {} bytes; the range begins behind them.", content.length);
                 let status = StatusCode::RANGE_NOT_SATISFIABLE;
                 let mut response = Problem::new(status, "range", "Range not satisfiable", detail).into_response();
-                insert(response.headers_mut(), header::CONTENT_RANGE, format!("bytes */{}", content.length));
+                insert(response.headers_mut(), header::CONTENT_RANGE, &format!("bytes */{}", content.length));
                 return response;
             }
         };
         let mut response = (status, Body::from_stream(stream(open(start, end)))).into_response();
         let headers = response.headers_mut();
-        insert(headers, header::CONTENT_LENGTH, (end - start).to_string());
+        insert(headers, header::CONTENT_LENGTH, &(end - start).to_string());
         if status == StatusCode::PARTIAL_CONTENT {
-            insert(headers, header::CONTENT_RANGE, format!("bytes {start}-{}/{}", end - 1, content.length));
+            insert(headers, header::CONTENT_RANGE, &format!("bytes {start}-{}/{}", end - 1, content.length));
         }
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content.kind));
         if let Some(name) = &content.save_as {
-            insert(headers, header::CONTENT_DISPOSITION, format!("attachment; filename=\"{name}\""));
+            insert(headers, header::CONTENT_DISPOSITION, &format!("attachment; filename=\"{name}\""));
         }
         response
     };
     let headers = response.headers_mut();
-    insert(headers, header::ETAG, tag);
+    insert(headers, header::ETAG, &tag);
     headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     headers.insert(header::CACHE_CONTROL, content.cache.clone());
     response
 }
 
-fn insert(headers: &mut HeaderMap, name: header::HeaderName, value: String) {
-    if let Ok(value) = HeaderValue::from_str(&value) {
+fn insert(headers: &mut HeaderMap, name: header::HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
         headers.insert(name, value);
     }
 }

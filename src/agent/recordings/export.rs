@@ -60,18 +60,16 @@ pub async fn export(
     let (from, to) = query.both(now())?;
     let index = recordings.find(&namespace, &recording).await?;
     let key = (index.path().clone(), from, to);
-    let export = match recordings.exports.get(&key) {
-        Some(export) => export,
-        None => {
-            let made =
-                blocking_with(move || Export::prepare(&index, from, to), |error| explain(&recording, error)).await?;
-            let made = Arc::new(made);
-            // Without an end in the query every request is for another span.
-            if query.to.is_some() {
-                recordings.exports.keep(key, &made);
-            }
-            made
+    let export = if let Some(export) = recordings.exports.get(&key) {
+        export
+    } else {
+        let made = blocking_with(move || Export::prepare(&index, from, to), |error| explain(&recording, error)).await?;
+        let made = Arc::new(made);
+        // Without an end in the query every request is for another span.
+        if query.to.is_some() {
+            recordings.exports.keep(key, &made);
         }
+        made
     };
     let content = Content {
         length: export.len(),
