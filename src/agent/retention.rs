@@ -10,13 +10,14 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 
 use super::unit::UnitContext;
-use crate::archive::index::RecordingPath;
+use crate::archive::coverage::last_closed_hour;
+use crate::archive::index::{Gap, RecordingPath};
 use crate::archive::ledger::{self, LedgerFacts};
 use crate::archive::retention::Rules;
 use crate::archive::retention_run::{self, ArchiveRules, Request, RetentionOutcome};
 use crate::archive::schedule::{Schedule, ScheduleError};
 use crate::archive::{Archive, ArchiveError, Space};
-use crate::media::frame::UtcMicros;
+use crate::media::frame::{RunId, UtcMicros};
 use crate::plan::report::{ArchiveReport, GapFact, Reason, RecordingFacts, RetentionFacts};
 use crate::plan::unit::{ArchivePlan, DeclaredRecording, ObjectKey, ObjectKind, ObjectRef};
 
@@ -42,6 +43,10 @@ impl fmt::Debug for Retention {
     }
 }
 
+/// The coverage of each recording, and the closed hour and the run for which it was read: it is read anew only when either
+/// changes, because that reads two days of indexes.
+type Told = BTreeMap<ObjectKey, ((UtcMicros, Option<RunId>), LedgerFacts)>;
+
 /// What the loop remembers.
 struct Memory {
     /// When a run was last due and begun, or the archive was opened.
@@ -51,6 +56,7 @@ struct Memory {
     stuck: Option<u64>,
     withheld: Vec<String>,
     ticks: u64,
+    told: Told,
 }
 
 impl Retention {
@@ -163,8 +169,14 @@ impl Retention {
     /// Runs until the unit is cancelled.
     pub async fn keep(&self) {
         let mut declared = self.context.registry.declared.subscribe();
-        let mut memory =
-            Memory { last: self.last_run().await, facts: None, stuck: None, withheld: Vec::new(), ticks: 0 };
+        let mut memory = Memory {
+            last: self.last_run().await,
+            facts: None,
+            stuck: None,
+            withheld: Vec::new(),
+            ticks: 0,
+            told: BTreeMap::new(),
+        };
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -181,7 +193,7 @@ impl Retention {
             };
             self.look(&mut memory, full).await;
             if memory.ticks.is_multiple_of(COVERAGE_TICKS) {
-                self.tell_coverage().await;
+                self.tell_coverage(&mut memory.told).await;
             }
             memory.ticks += 1;
         }
@@ -276,26 +288,25 @@ impl Retention {
     }
 
     /// Says in the reports how much of the last closed hour and day is held.
-    async fn tell_coverage(&self) {
+    async fn tell_coverage(&self, told: &mut Told) {
         for recording in
             self.context.registry.declared.get().iter().filter(|recording| recording.archive == self.plan.key)
         {
-            let Ok(index) = path_of(recording).and_then(|path| self.archive.recording(&path)) else {
-                continue;
-            };
-            let Ok(LedgerFacts { hour_ppm, day_ppm, last_gaps }) =
-                off_runtime(move || ledger::facts(&index, now())).await
-            else {
-                continue;
-            };
-            let last_gaps = last_gaps
-                .iter()
-                .map(|gap| GapFact { from: gap.from, to: gap.to, reason: Reason::parse(&gap.reason) })
-                .collect();
+            // Opening may read a folder that is not in memory yet.
+            let (archive, path) = (self.archive.clone(), path_of(recording));
+            let Ok(index) = off_runtime(move || archive.recording(&path?)).await else { continue };
+            let state = (last_closed_hour(now()).1, index.live().map(|live| live.run));
+            if told.get(&recording.key).is_none_or(|(before, _)| *before != state) {
+                let Ok(facts) = off_runtime(move || ledger::facts(&index, now())).await else { continue };
+                told.insert(recording.key.clone(), (state, facts));
+            }
+            // Told again even so: a unit that was started anew has forgotten it.
+            let Some((_, LedgerFacts { hour_ppm, day_ppm, last_gaps })) = told.get(&recording.key) else { continue };
             self.update_recording(recording.key.clone(), |facts| {
-                facts.coverage_hour_ppm = hour_ppm;
-                facts.coverage_day_ppm = day_ppm;
-                facts.last_gaps = last_gaps;
+                facts.coverage_hour_ppm = *hour_ppm;
+                facts.coverage_day_ppm = *day_ppm;
+                let fact = |gap: &Gap| GapFact { from: gap.from, to: gap.to, reason: Reason::parse(&gap.reason) };
+                facts.last_gaps = last_gaps.iter().map(fact).collect();
             });
         }
     }

@@ -19,8 +19,8 @@ use crate::media::frame::UtcMicros;
 
 mod removal;
 
-/// How many hours of one recording are kept in memory.
-const LOADED_HOURS: usize = 50;
+/// How many hours of one recording are kept in memory: an hour is some 50 kB, and there may be many recordings.
+const LOADED_HOURS: usize = 6;
 /// A file begins in one hour and is forced to end within this many later ones.
 const LONGEST_FILE_HOURS: i64 = 3;
 
