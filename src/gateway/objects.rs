@@ -117,9 +117,8 @@ pub(super) async fn get(
 async fn act(gateway: &Gateway, path: (String, String, String), action: Action) -> Result<Response, Problem> {
     let (namespace, kind, name) = path;
     let reference = reference(namespace, &kind, name)?;
-    let object = gateway.world.act(&reference, action).await?;
-    tracing::info!(object = %reference, "{} was asked for over HTTP", action.verb());
-    Ok(fresh(object))
+    tracing::info!(object = %reference, "{} is asked for over HTTP", action.verb());
+    Ok(fresh(gateway.world.act(&reference, action).await?))
 }
 
 /// Starts an object: sets `spec.suspend` to false.

@@ -151,6 +151,8 @@ impl Probes {
         let agent = Agent::new(self.control.secrets.clone());
         let mut changes = agent.board.subscribe();
         let deadline = tokio::time::Instant::now() + limit;
+        // The unit logs as the camera does; these lines say that it is a test.
+        tracing::info!(object = %camera, "a connection is opened for a test");
         agent.apply(&plan_of(unit)).await;
         let mut first_frame = None;
         let report = loop {
@@ -172,6 +174,7 @@ impl Probes {
             }
         };
         agent.shutdown().await;
+        tracing::info!(object = %camera, "the test's connection is closed");
         let timings = TestTimings {
             total: millis(begin.elapsed()),
             first_frame: first_frame.map(millis),
