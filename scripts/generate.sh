@@ -3,14 +3,26 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+generated=(crds docs/openapi.json docs/api-reference.md)
+
 target=.
 if [ "${1:-}" = --check ]; then
     target=$(mktemp -d)
     trap 'rm -rf "$target"' EXIT
+    mkdir "$target/docs"
 fi
-cargo run --quiet --locked -- crds --dir "$target/crds"
-cargo run --quiet --locked -- openapi --file "$target/docs/openapi.json"
-cargo run --quiet --locked -- reference --file "$target/docs/api-reference.md"
-if [ "$target" != . ]; then
-    { diff -ru crds "$target/crds" && diff -u docs/openapi.json "$target/docs/openapi.json" && diff -u docs/api-reference.md "$target/docs/api-reference.md"; } || { echo "stale: run make generate and commit the result" >&2; exit 1; }
+cargo build --quiet --locked
+program=target/debug/camera-operator
+"$program" crds --dir "$target/crds"
+"$program" openapi --file "$target/docs/openapi.json"
+"$program" reference --file "$target/docs/api-reference.md"
+[ "$target" != . ] || exit 0
+
+stale=0
+for path in "${generated[@]}"; do
+    diff -ru "$path" "$target/$path" || stale=1
+done
+if [ "$stale" -ne 0 ]; then
+    echo "generated files are stale: run make generate and commit the result" >&2
+    exit 1
 fi

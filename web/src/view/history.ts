@@ -177,7 +177,11 @@ export class History {
         this.#describe(this.#coverage);
       })
       .catch((error: unknown) => {
-        if (!loading.signal.aborted) setText(this.#figures, error instanceof Error ? error.message : String(error));
+        if (loading.signal.aborted) return;
+        // A recording without any file yet is not known to the archive.
+        const none = error instanceof RequestError && error.status === 404;
+        this.#gaps.hidden = true;
+        setText(this.#figures, none ? "Nothing has been recorded yet." : error instanceof Error ? error.message : String(error));
       });
   }
 

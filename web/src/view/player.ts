@@ -159,6 +159,8 @@ export class Player {
       autoStartLoad: what.live,
       lowLatencyMode: what.live && what.lowLatency,
       maxLiveSyncPlaybackRate: what.live && what.lowLatency ? 1.1 : 1,
+      // A busy machine that has fallen behind goes on at the live edge, not ever later.
+      ...(what.live ? { liveSyncDurationCount: 3, liveMaxLatencyDurationCount: 8 } : {}),
       backBufferLength: 30,
       // The page tries again by itself and says why meanwhile.
       manifestLoadPolicy: {
