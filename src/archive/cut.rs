@@ -179,6 +179,8 @@ struct OpenFile {
     boundary: Option<UtcMicros>,
     /// Media time after which it is cut in any case, microseconds.
     forced: Option<i64>,
+    /// Media time at which the newest fragment starts that starts with a random access point, microseconds.
+    independent_from: i64,
 }
 
 /// Turns frames into steps.
@@ -359,12 +361,16 @@ impl Cutter {
         let decodable = run.decodable;
         if hole {
             self.close(Some(STALLED.to_owned()), None);
-        } else if let Some(file) = &self.file {
+        } else if let Some(file) = &mut self.file {
             let due = file.boundary.is_some_and(|boundary| frame.utc >= boundary);
             let overdue = file.forced.is_some_and(|forced| now >= forced);
             if (due && key) || overdue {
                 self.close(None, Some(VideoEnd { to: now, end_utc: frame.utc }));
-            } else if self.waits_longer_than(if key { SHORTEST_FRAGMENT } else { LONGEST_FRAGMENT }, &frame) {
+            } else if key && now - file.independent_from >= SHORTEST_FRAGMENT {
+                // However little waits since the last flush: a fragment must start here, or nothing can be played from here.
+                file.independent_from = now;
+                self.write(None);
+            } else if self.waits_longer_than(LONGEST_FRAGMENT, &frame) {
                 self.write(None);
             }
         }
@@ -388,6 +394,7 @@ impl Cutter {
         self.file = Some(OpenFile {
             boundary: self.rules.segment_micros.map(|length| boundary(frame.utc, length)),
             forced: self.rules.segment_micros.map(|length| now + 2 * length.max(1)),
+            independent_from: now,
         });
         self.steps.push_back(Step::Open {
             run: run.id,
@@ -507,6 +514,20 @@ mod tests {
         assert_eq!(short(&mut cutter), "O 5 5 5");
         play(&mut cutter, (2000..5000).step_by(100), |at| at == 2000);
         assert_eq!(short(&mut cutter), "5 10 10");
+    }
+
+    #[test]
+    fn a_fragment_starts_at_every_key_frame_even_right_after_a_flush() {
+        let mut cutter = cutter();
+        start(&mut cutter, 1);
+        play(&mut cutter, (0..1000).step_by(100), |at| at == 0);
+        cutter.tick();
+        play(&mut cutter, (1000..2100).step_by(100), |at| at % 1000 == 0);
+        let independent: Vec<bool> = std::iter::from_fn(|| cutter.next_step())
+            .filter_map(|step| if let Step::Write(batch) = step { Some(batch.facts.independent) } else { None })
+            .collect();
+        // The second is the one picture that the flush held back.
+        assert_eq!(independent, [true, false, true]);
     }
 
     #[test]
