@@ -10,7 +10,7 @@ use jiff::civil::{Date, Time};
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
-use super::index::{FileEntry, Gap, RECORDER_DOWN};
+use super::index::{CONNECTING, FileEntry, Gap, RECORDER_DOWN};
 use super::span::goes_on;
 use crate::media::frame::UtcMicros;
 
@@ -94,7 +94,8 @@ pub fn coverage(
     let mut covered_micros = 0;
     let mut gaps = Vec::new();
     let mut cursor = from.0;
-    let mut reason_before = None;
+    // Before its first file a recording waits for the camera's first picture.
+    let mut reason_before = Some(CONNECTING);
     for span in &held {
         if span.to <= from.0 {
             reason_before = span.after;
@@ -365,7 +366,7 @@ mod tests {
         assert_eq!(both.covered_micros, 5 * SECOND);
         let alone = ask(&[dependent], &History { created: Some(UtcMicros(0)), ..History::default() }, 0, 5);
         assert_eq!(alone.covered_micros, 2 * SECOND);
-        assert_eq!(told(&alone), [(0, 2, RECORDER_DOWN), (2, 3, UNDECODABLE)]);
+        assert_eq!(told(&alone), [(0, 2, CONNECTING), (2, 3, UNDECODABLE)]);
     }
 
     #[test]

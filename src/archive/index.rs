@@ -127,6 +127,9 @@ pub fn gaps(files: &[FileEntry]) -> Vec<Gap> {
     found
 }
 
+/// Reason of what is missing before a recording's first file: the camera's first picture was waited for.
+pub const CONNECTING: &str = "Connecting";
+
 /// Reason of a gap that nobody was there to explain.
 pub const RECORDER_DOWN: &str = "RecorderDown";
 /// Reason of a gap in which the recorder was too slow.
