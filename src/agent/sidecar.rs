@@ -20,7 +20,7 @@ use crate::plan::report::Report;
 const LONG_POLL: Duration = Duration::from_secs(25);
 
 /// Everything that an agent serves in a pod: probes, metrics, its report, and the media of its units.
-pub fn routes(agent: Arc<Agent>) -> Router {
+pub fn routes(agent: &Arc<Agent>) -> Router {
     let control = Router::new()
         .route("/healthz", get(|| async { "ok" }))
         .route("/readyz", get(ready))
@@ -37,9 +37,10 @@ pub fn media_routes(agent: &Arc<Agent>) -> Router {
 }
 
 async fn ready(State(agent): State<Arc<Agent>>) -> (StatusCode, &'static str) {
-    match agent.board.report().plan_hash.is_empty() {
-        true => (StatusCode::SERVICE_UNAVAILABLE, "no plan yet"),
-        false => (StatusCode::OK, "ok"),
+    if agent.board.report().plan_hash.is_empty() {
+        (StatusCode::SERVICE_UNAVAILABLE, "no plan yet")
+    } else {
+        (StatusCode::OK, "ok")
     }
 }
 
@@ -92,7 +93,7 @@ mod tests {
     #[tokio::test]
     async fn a_long_poll_answers_when_the_report_changes() {
         let agent = Arc::new(Agent::new(Arc::new(NoSecrets)));
-        let routes = routes(agent.clone());
+        let routes = routes(&agent);
         let first = get_report(&routes, "/v1/report").await;
         let path = format!("/v1/report?since={}", first.sequence);
         let plan = Plan {

@@ -207,9 +207,10 @@ impl UnitContext {
                 _ => "info",
             };
             self.logs.push(level, message.clone());
-            match level {
-                "info" => tracing::info!(object = %self.object, ?state, ?reason, "{message}"),
-                _ => tracing::warn!(object = %self.object, ?state, ?reason, "{message}"),
+            if level == "info" {
+                tracing::info!(object = %self.object, ?state, ?reason, "{message}");
+            } else {
+                tracing::warn!(object = %self.object, ?state, ?reason, "{message}");
             }
         }
     }

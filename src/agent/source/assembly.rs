@@ -571,8 +571,11 @@ mod tests {
         }
 
         fn frames(&self) -> Vec<&Frame> {
-            let publish = |effect| if let &Effect::Publish(_, ref frames) = effect { Some(frames) } else { None };
-            self.effects.list.iter().filter_map(publish).flatten().collect()
+            let published = self.effects.list.iter().filter_map(|effect| match effect {
+                Effect::Publish(_, frames) => Some(frames),
+                _ => None,
+            });
+            published.flatten().collect()
         }
 
         fn ends(&self) -> usize {
