@@ -16,6 +16,8 @@ use crate::plan::unit::{Hls, ObjectKey};
 
 pub mod routes;
 pub mod segmenter;
+#[cfg(test)]
+mod tests;
 pub mod window;
 
 /// A stream that runs, as request handlers see it.

@@ -5,7 +5,8 @@
 //! change, so nothing is published until the first distance between such key frames is known; then it is fixed. Where key
 //! frames are further apart than that measuring takes, or come later than the target allows, segments are cut inside the GOP
 //! and say so. A hole in time (lost frames, a camera that stalled) ends a segment, and the next one begins with a
-//! discontinuity, as it does after another run or another configuration.
+//! discontinuity, as it does after another run or another configuration. `PART-TARGET` is fixed too: pictures that do not fit
+//! it (a camera that slows down at night) make segments without parts, until they fit again.
 
 use std::sync::Arc;
 
@@ -18,6 +19,8 @@ use crate::media::frame::{Configuration, Frame, RunId, TrackKind, UtcMicros};
 const EARLY_MICROS: u64 = 100_000;
 /// `EXTINF`, rounded to seconds, may not exceed the target: half a second more than it, less some room for one late frame.
 const OVER_TARGET_MICROS: u64 = 400_000;
+/// How late a picture is taken into account to be.
+const LATE_MICROS: u64 = 100_000;
 /// Up to here a hole in time is left to the player; a longer one is a discontinuity.
 const SMALL_HOLE_MICROS: u64 = 250_000;
 /// Longer than this beyond the wanted duration is not waited for the second key frame.
@@ -90,6 +93,8 @@ pub struct Segment {
     pub utc: UtcMicros,
     /// Its parts, one after the other: their fragments make up the segment.
     pub parts: Vec<Arc<Part>>,
+    /// Whether the parts are offered as such; else the only one is the whole segment.
+    pub offers_parts: bool,
     /// Of all parts, microseconds.
     pub duration: u64,
     /// Pictures in all parts.
@@ -155,6 +160,8 @@ pub struct Segmenter {
     broken: bool,
     /// The next segment begins at a key frame only.
     wait_for_key: bool,
+    /// Pictures did not fit `PART-TARGET` just now: the next segment offers no parts.
+    unfit: bool,
     fragments: u32,
 }
 
@@ -171,6 +178,7 @@ impl Segmenter {
             next_discontinuity: first_number,
             broken: false,
             wait_for_key: true,
+            unfit: false,
             fragments: 0,
         }
     }
@@ -233,7 +241,7 @@ impl Segmenter {
     fn longest(timing: Timing, current: &Current) -> u64 {
         let video = current.segment.configuration.video.timescale;
         let before_part = ticks_to_micros(current.part_start - current.start, video) as u64;
-        let by_part = timing.part_target.map_or(u64::MAX, |target| before_part + target);
+        let by_part = part_limit(timing, current).map_or(u64::MAX, |target| before_part + target);
         timing.longest_segment().min(by_part)
     }
 
@@ -248,7 +256,8 @@ impl Segmenter {
         let elapsed = ticks_to_micros(newest.decode_time - first.decode_time, timescale).max(0) as u64;
         let whole_seconds = |micros: u64| (micros + 500_000) / 1_000_000;
         let target = if newest.is_video_key() && elapsed + early(wanted) >= wanted && elapsed > 0 {
-            whole_seconds(wanted).max(whole_seconds(elapsed)).max(1)
+            // With room for a segment that comes out a little longer than this one.
+            whole_seconds(wanted).max(elapsed.saturating_sub(OVER_TARGET_MICROS - LATE_MICROS).div_ceil(1_000_000)).max(1)
         } else if elapsed > wanted + wanted.max(PATIENCE_MICROS) {
             wanted.div_ceil(1_000_000).max(1)
         } else {
@@ -285,10 +294,9 @@ impl Segmenter {
                     self.current = Some(current);
                     return;
                 }
-                Decision::Cut { micros, hole } => {
-                    if hole > SMALL_HOLE_MICROS {
-                        self.broken = true;
-                    }
+                Decision::Cut { micros, hole, unfit } => {
+                    self.broken |= hole > SMALL_HOLE_MICROS;
+                    self.unfit = unfit || !fits(timing, &current);
                     self.finish(current, micros, out);
                 }
             }
@@ -307,6 +315,7 @@ impl Segmenter {
         }
         self.wait_for_key = false;
         let discontinuity = std::mem::take(&mut self.broken);
+        let offers_parts = self.settings.part.is_some() && !std::mem::take(&mut self.unfit);
         self.next_discontinuity += u64::from(discontinuity);
         let segment = Segment {
             number: self.next_number,
@@ -316,11 +325,12 @@ impl Segmenter {
             configuration,
             utc: frame.utc,
             parts: Vec::new(),
+            offers_parts,
             duration: 0,
             pictures: 0,
         };
         self.next_number += 1;
-        if self.settings.part.is_some() {
+        if offers_parts {
             out.push(Output::Open(Arc::new(segment.clone())));
         }
         self.current = Some(Current {
@@ -355,6 +365,25 @@ impl Segmenter {
     }
 }
 
+/// The longest that a part of the current segment may be, if it offers parts.
+fn part_limit(timing: Timing, current: &Current) -> Option<u64> {
+    timing.part_target.filter(|_| current.segment.offers_parts)
+}
+
+/// Whether pictures at the distance of those in this segment make parts of the right length.
+fn fits(timing: Timing, current: &Current) -> bool {
+    let Some(target) = timing.part_target else { return true };
+    let video = current.segment.configuration.video.timescale;
+    let shown = ticks_to_micros(current.newest.decode_time - current.start, video) as u64;
+    let pictures = current.segment.pictures + current.frames.iter().filter(|frame| frame.track == TrackKind::Video).count() as u64;
+    // Of one picture nothing is known but what it says itself.
+    let interval = match pictures {
+        0 | 1 => ticks_to_micros(i64::from(current.newest.duration), video) as u64,
+        _ => shown / (pictures - 1),
+    };
+    interval > 0 && target / interval * interval * 100 >= target * 85
+}
+
 fn early(segment: u64) -> u64 {
     EARLY_MICROS.min(segment / 20)
 }
@@ -372,7 +401,7 @@ fn frame_interval(frames: &[Arc<Frame>], timescale: u32) -> u64 {
 /// reach 85 % of it. With many pictures in a part there is always a place to cut; with few the target follows the pictures,
 /// with some room to either side for those that come early or late.
 fn part_target(wanted: u64, interval: u64) -> u64 {
-    if interval * 40 <= wanted * 3 {
+    if interval * 10 <= wanted {
         return wanted;
     }
     let pictures = (wanted / interval).max(1);
@@ -384,10 +413,12 @@ enum Decision {
     Append,
     /// The part ends before this picture; the segment goes on.
     ClosePart,
-    /// The segment ends before this picture with this duration; the next begins `hole` microseconds later.
+    /// The segment ends before this picture with this duration; the next begins `hole` microseconds later. `unfit`: because no
+    /// part could be made of what there is.
     Cut {
         micros: u64,
         hole: u64,
+        unfit: bool,
     },
 }
 
@@ -401,25 +432,26 @@ fn decide(settings: Settings, timing: Timing, current: &Current, frame: &Frame) 
     if frame.decode_time <= current.newest.decode_time {
         // Time went back within a run: the driver's mistake, but the playlist stays right.
         let newest = ticks_to_micros(current.newest.decode_time - current.start, timescale) as u64;
-        return Decision::Cut { micros: (newest + 1).min(longest), hole: u64::MAX };
+        return Decision::Cut { micros: (newest + 1).min(longest), hole: u64::MAX, unfit: false };
     }
     if elapsed > longest {
-        return Decision::Cut { micros: longest, hole: elapsed - longest };
+        let unfit = elapsed <= timing.longest_segment();
+        return Decision::Cut { micros: longest, hole: elapsed - longest, unfit };
     }
     if frame.is_video_key() && elapsed + early(settings.segment) >= settings.segment {
-        return Decision::Cut { micros: elapsed, hole: 0 };
+        return Decision::Cut { micros: elapsed, hole: 0, unfit: false };
     }
     // How long this picture will last, as far as one can say.
     let expected = step.max(ticks_to_micros(i64::from(frame.duration), timescale) as u64);
-    if elapsed + expected + expected / 3 > timing.longest_segment() {
-        return Decision::Cut { micros: elapsed, hole: 0 };
+    if elapsed + expected + (expected / 3).min(LATE_MICROS) > timing.longest_segment() {
+        return Decision::Cut { micros: elapsed, hole: 0, unfit: false };
     }
-    let Some(target) = timing.part_target else { return Decision::Append };
+    let Some(target) = part_limit(timing, current) else { return Decision::Append };
     let part = since(current.part_start);
     let enough = part * 100 >= target * 85;
     if part + expected > target {
         // Only the last part of a segment may be this short.
-        return if enough { Decision::ClosePart } else { Decision::Cut { micros: elapsed, hole: 0 } };
+        return if enough { Decision::ClosePart } else { Decision::Cut { micros: elapsed, hole: 0, unfit: true } };
     }
     if enough && part + 2 * expected > target { Decision::ClosePart } else { Decision::Append }
 }

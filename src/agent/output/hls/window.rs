@@ -302,7 +302,7 @@ fn entry(segment: &Segment, whole: bool, parts: bool) -> hls::Segment {
             .parts
             .iter()
             .enumerate()
-            .filter(|_| parts)
+            .filter(|_| parts && segment.offers_parts)
             .map(|(index, part)| hls::Part {
                 uri: Name::Part(run, generation, number, index).to_string(),
                 duration: part.duration,
