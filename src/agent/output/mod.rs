@@ -2,12 +2,16 @@
 //! can slow neither the camera nor another output. Must not know where frames come from.
 
 pub mod decoder;
+#[cfg(test)]
+mod fixture;
 pub mod hls;
 pub mod live_mp4;
 pub mod mjpeg;
 pub mod pictures;
 pub mod record;
 pub mod snapshot;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

@@ -4,9 +4,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use jiff::Timestamp;
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::Semaphore;
 
@@ -17,8 +17,11 @@ use crate::media::frame::{Codec, Configuration, Frame, UtcMicros};
 use crate::plan::report::Reason;
 use crate::plan::unit::ObjectKey;
 
-/// A picture as young as this, in microseconds, is handed out again.
-const REUSE_MICROS: i64 = 1_000_000;
+/// A picture is handed out again for so long after it was made, or twice as long as it took: whoever waited for another's
+/// decode takes its result, however long the GOP.
+const REUSE: Duration = Duration::from_secs(1);
+/// A decoder that takes longer has hung, or shows what is no longer now.
+const PATIENCE: Duration = Duration::from_secs(15);
 /// JPEG quality on FFmpeg's scale: visibly clean, a quarter of the size of the best.
 const QUALITY: i32 = 4;
 /// So many decode at once, whatever is asked; each takes one core.
@@ -58,10 +61,20 @@ impl SnapshotError {
     }
 }
 
+/// A picture that was made, and for how long it will do.
+#[derive(Debug)]
+struct Kept {
+    snapshot: Snapshot,
+    made: Instant,
+    reuse: Duration,
+}
+
+type Place = Arc<tokio::sync::Mutex<Option<Kept>>>;
+
 /// The newest snapshot of each camera, one decode at a time for each.
 #[derive(Debug)]
 pub struct Snapshots {
-    cameras: Mutex<BTreeMap<ObjectKey, Arc<tokio::sync::Mutex<Option<Snapshot>>>>>,
+    cameras: Mutex<BTreeMap<ObjectKey, Place>>,
     decoders: Semaphore,
 }
 
@@ -72,7 +85,7 @@ impl Default for Snapshots {
 }
 
 impl Snapshots {
-    fn place(&self, camera: &ObjectKey) -> Arc<tokio::sync::Mutex<Option<Snapshot>>> {
+    fn place(&self, camera: &ObjectKey) -> Place {
         self.cameras.lock().unwrap_or_else(PoisonError::into_inner).entry(camera.clone()).or_default().clone()
     }
 
@@ -90,22 +103,23 @@ pub async fn snapshot(registry: &Registry, camera: &ObjectKey) -> Result<Snapsho
     // Asked only now: whoever waited for another's decode may find its result young enough.
     let (configuration, frames) = hub.newest_gop().ok_or(SnapshotError::NoVideo)?;
     let captured = frames.last().map(|frame| frame.utc).ok_or(SnapshotError::NoVideo)?;
-    let now = UtcMicros::from_timestamp(Timestamp::now());
-    if let Some(known) = newest.as_ref()
-        && (known.captured == captured || (0..REUSE_MICROS).contains(&(now.0 - known.captured.0)))
+    if let Some(kept) = newest.as_ref()
+        && (kept.snapshot.captured == captured || kept.made.elapsed() < kept.reuse)
     {
-        return Ok(known.clone());
+        return Ok(kept.snapshot.clone());
     }
-    let jpeg = match (configuration.video.codec, frames.last()) {
-        (Codec::Mjpeg, Some(frame)) => frame.payload.clone(),
-        _ => {
-            // The semaphore is never closed.
-            let _permit = registry.snapshots.decoders.acquire().await;
-            decode_last(&configuration, &frames).await?
-        }
+    let begun = Instant::now();
+    let jpeg = if let (Codec::Mjpeg, Some(frame)) = (configuration.video.codec, frames.last()) {
+        frame.payload.clone()
+    } else {
+        // The semaphore is never closed.
+        let _permit = registry.snapshots.decoders.acquire().await;
+        let decoding = tokio::time::timeout(PATIENCE, decode_last(&configuration, &frames));
+        decoding.await.map_err(|_| DecodeError::Failed("it took too long".into()))??
     };
     let snapshot = Snapshot { jpeg, captured };
-    *newest = Some(snapshot.clone());
+    let made = Instant::now();
+    *newest = Some(Kept { snapshot: snapshot.clone(), made, reuse: REUSE.max(2 * (made - begun)) });
     Ok(snapshot)
 }
 
@@ -135,11 +149,9 @@ async fn decode_last(configuration: &Configuration, frames: &[Arc<Frame>]) -> Re
         std::io::Result::Ok(last)
     };
     let (fed, picture) = tokio::join!(feed, read);
-    match picture? {
-        Some(picture) => Ok(picture),
-        None => {
-            let complaint = decoder.complaint().await;
-            Err(fed.err().map_or(DecodeError::Failed(complaint), DecodeError::Pipe))
-        }
+    if let Some(picture) = picture? {
+        return Ok(picture);
     }
+    let complaint = decoder.complaint().await;
+    Err(fed.err().map_or(DecodeError::Failed(complaint), DecodeError::Pipe))
 }

@@ -124,7 +124,7 @@ pub fn ntp_time(utc: UtcMicros) -> u64 {
     let seconds = utc.0.div_euclid(1_000_000) + EPOCH_OFFSET;
     let micros = utc.0.rem_euclid(1_000_000) as u64;
     // The era wraps in 2036, as NTP's does.
-    (seconds as u64 & 0xffff_ffff) << 32 | (micros << 32) / 1_000_000
+    ((seconds as u64 & 0xffff_ffff) << 32) | ((micros << 32) / 1_000_000)
 }
 
 struct Run<'a> {

@@ -207,10 +207,8 @@ impl Parser {
                     _ => self.violation(line, "bis §4.4.4.9", "EXT-X-PART without URI or DURATION"),
                 }
             }
-            "#EXT-X-PRELOAD-HINT" => {
-                if attribute(value, "TYPE") == Some("PART") {
-                    self.playlist.hint = attribute(value, "URI").map(str::to_owned);
-                }
+            "#EXT-X-PRELOAD-HINT" if attribute(value, "TYPE") == Some("PART") => {
+                self.playlist.hint = attribute(value, "URI").map(str::to_owned);
             }
             _ => {}
         }

@@ -157,9 +157,10 @@ impl Unit<'_> {
         for output in outputs {
             self.window.apply(output);
         }
+        // Whoever hears that it runs finds the playlist there.
+        self.stream.window.send_replace(Arc::new(self.window.clone()));
         if whole && !idle {
             self.set_state(UnitState::Running, Reason::Streaming, "Segments are being made.".into());
         }
-        self.stream.window.send_replace(Arc::new(self.window.clone()));
     }
 }

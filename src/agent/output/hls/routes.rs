@@ -37,9 +37,8 @@ pub fn routes() -> Router<Arc<Registry>> {
     playlists.route("/live/{ns}/{stream}/{file}", get(file))
 }
 
-fn stream(registry: &Registry, namespace: String, name: String) -> Result<Arc<HlsStream>, Problem> {
-    let key = ObjectKey { namespace, name };
-    registry.hls.get(&key).ok_or_else(|| Problem::not_found(format!("No stream {key} with HLS runs here.")))
+fn no_stream(key: &ObjectKey) -> Problem {
+    Problem::not_found(format!("No stream {key} with HLS runs here."))
 }
 
 /// 503 with the reason why nothing is there.
@@ -72,21 +71,21 @@ async fn media_playlist(
     Path((namespace, name)): Path<(String, String)>,
     directives: Result<Query<Directives>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Response, Problem> {
-    let stream = stream(&registry, namespace, name)?;
+    let key = ObjectKey { namespace, name };
+    let stream = registry.hls.get(&key).ok_or_else(|| no_stream(&key))?;
     let Query(directives) =
         directives.map_err(|_| Problem::bad_request("_HLS_msn and _HLS_part must be whole numbers."))?;
     let window = stream.window();
     // Only a playlist that says CAN-BLOCK-RELOAD takes directives; a server must ignore those it does not offer.
     let blocking = window.timing().is_some_and(|timing| timing.part_target.is_some());
     let window = match directives {
-        Directives { number: None, part: None } => window,
-        Directives { number: None, part: Some(_) } => {
-            return Err(Problem::bad_request("_HLS_part without _HLS_msn: give both."));
-        }
         Directives { number: Some(number), part } if blocking => match await_reload(&stream, number, part).await? {
             Some(window) => window,
             None => return Ok(not_yet(&stream)),
         },
+        Directives { number: None, part: Some(_) } => {
+            return Err(Problem::bad_request("_HLS_part without _HLS_msn: give both."));
+        }
         Directives { .. } => window,
     };
     Ok(match window.playlist() {
@@ -117,7 +116,8 @@ async fn multivariant_playlist(
     State(registry): State<Arc<Registry>>,
     Path((namespace, name)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
-    let stream = stream(&registry, namespace, name)?;
+    let key = ObjectKey { namespace, name };
+    let stream = registry.hls.get(&key).ok_or_else(|| no_stream(&key))?;
     Ok(match stream.window().multivariant() {
         Some(playlist) => playlist_response(playlist),
         None => not_yet(&stream),
@@ -129,7 +129,8 @@ async fn file(
     Path((namespace, name, file)): Path<(String, String, String)>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let stream = stream(&registry, namespace, name)?;
+    let key = ObjectKey { namespace, name };
+    let stream = registry.hls.get(&key).ok_or_else(|| no_stream(&key))?;
     let gone = || Problem::not_found(format!("`{file}` is not, or no longer, part of this stream."));
     let name = Name::parse(&file).ok_or_else(gone)?;
     let mut changes = stream.subscribe();

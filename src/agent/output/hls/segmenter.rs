@@ -257,7 +257,9 @@ impl Segmenter {
         let whole_seconds = |micros: u64| (micros + 500_000) / 1_000_000;
         let target = if newest.is_video_key() && elapsed + early(wanted) >= wanted && elapsed > 0 {
             // With room for a segment that comes out a little longer than this one.
-            whole_seconds(wanted).max(elapsed.saturating_sub(OVER_TARGET_MICROS - LATE_MICROS).div_ceil(1_000_000)).max(1)
+            whole_seconds(wanted)
+                .max(elapsed.saturating_sub(OVER_TARGET_MICROS - LATE_MICROS).div_ceil(1_000_000))
+                .max(1)
         } else if elapsed > wanted + wanted.max(PATIENCE_MICROS) {
             wanted.div_ceil(1_000_000).max(1)
         } else {
@@ -375,7 +377,8 @@ fn fits(timing: Timing, current: &Current) -> bool {
     let Some(target) = timing.part_target else { return true };
     let video = current.segment.configuration.video.timescale;
     let shown = ticks_to_micros(current.newest.decode_time - current.start, video) as u64;
-    let pictures = current.segment.pictures + current.frames.iter().filter(|frame| frame.track == TrackKind::Video).count() as u64;
+    let pictures =
+        current.segment.pictures + current.frames.iter().filter(|frame| frame.track == TrackKind::Video).count() as u64;
     // Of one picture nothing is known but what it says itself.
     let interval = match pictures {
         0 | 1 => ticks_to_micros(i64::from(current.newest.duration), video) as u64,

@@ -9,9 +9,7 @@ use super::segmenter::{Output, Segmenter, Settings, number_at};
 use super::window::{Found, Name, Reload, Window};
 use crate::agent::hub::{Ending, Event};
 use crate::media::fmp4::reader::{self, Reader};
-use crate::media::frame::{
-    Codec, Configuration, Frame, FrameKind, RunId, TrackConfiguration, TrackKind, UtcMicros,
-};
+use crate::media::frame::{Codec, Configuration, Frame, FrameKind, RunId, TrackConfiguration, TrackKind, UtcMicros};
 use crate::media::hls::lint::{Violation, lint, lint_successor};
 use crate::plan::report::Reason;
 
@@ -34,11 +32,7 @@ fn track(codec: Codec, timescale: u32) -> Arc<TrackConfiguration> {
 }
 
 fn configuration(generation: u32) -> Arc<Configuration> {
-    Arc::new(Configuration {
-        generation,
-        video: track(Codec::H264, TIMESCALE),
-        audio: Some(track(Codec::Aac, 48_000)),
-    })
+    Arc::new(Configuration { generation, video: track(Codec::H264, TIMESCALE), audio: Some(track(Codec::Aac, 48_000)) })
 }
 
 /// A camera, its stream and a player that fetches every playlist.
@@ -106,8 +100,7 @@ impl Scene {
     }
 
     fn end_run(&mut self) {
-        let ending =
-            Ending { run: RunId(self.run), reason: Reason::Stalled, message: String::new(), at: self.now };
+        let ending = Ending { run: RunId(self.run), reason: Reason::Stalled, message: String::new(), at: self.now };
         self.event(&Event::Ended(Arc::new(ending)));
     }
 
@@ -140,7 +133,8 @@ impl Scene {
             utc: self.now,
             payload: Bytes::from(vec![sequence as u8; bytes]),
         };
-        let video = frame(self.sequence, TrackKind::Video, TIMESCALE, if key { FrameKind::Key } else { FrameKind::Delta }, 100);
+        let video =
+            frame(self.sequence, TrackKind::Video, TIMESCALE, if key { FrameKind::Key } else { FrameKind::Delta }, 100);
         let audio = frame(self.sequence + 1, TrackKind::Audio, 48_000, FrameKind::Key, 10);
         self.sequence += 2;
         self.pictures += 1;
@@ -425,7 +419,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     /// Whatever a camera does: no playlist breaks a rule, by itself or after the one before it, and numbers never go back.
     #[test]
