@@ -1,6 +1,8 @@
 //! A reader of HLS media playlists that is no part of the program, so that both can be wrong only independently; and the
 //! program's own linter for the rules.
 
+use camera_operator::media::hls::lint;
+
 use super::http::{self, Answer};
 
 /// One segment of a playlist.
@@ -133,6 +135,13 @@ fn flush(bytes: &mut Vec<u8>, folder: &std::path::Path, files: &mut Vec<std::pat
 /// The playlist keeps the rules of RFC 8216 and its bis, by itself and after an earlier fetch of it.
 pub fn assert_clean(playlist: &Playlist, earlier: Option<&Playlist>) {
     let text = &playlist.text;
+    let violations = lint::lint(text);
+    assert!(violations.is_empty(), "{violations:#?}\n{text}");
+    if let Some(earlier) = earlier {
+        let violations = lint::lint_successor(&earlier.text, text);
+        assert!(violations.is_empty(), "{violations:#?}\n{}\n{text}", earlier.text);
+    }
+    // What players stumble over most, once more and independently.
     let target: f64 = text.lines().find_map(|line| line.strip_prefix("#EXT-X-TARGETDURATION:")?.parse().ok()).unwrap();
     for segment in &playlist.segments {
         assert!(segment.duration.round() <= target, "EXTINF {} over the target duration\n{text}", segment.duration);
