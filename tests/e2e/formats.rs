@@ -29,9 +29,14 @@ fn record(options: &str, rtsp: &str, pictures: u64) -> (Program, Camera, Vec<Str
     }
     let stats = camera.stats();
     let counters = judge::counters_of(&files);
-    judge::assert_whole(&counters, &stats.skips);
-    assert_eq!((stats.total_connections, stats.plays), (1, 1), "connected once");
-    assert_eq!(Some(counters[0]), stats.first_counter, "the first picture is recorded");
+    // Pictures are sent out of order where there are B-frames: the last ones may wait for one that was not sent yet.
+    let end = if options.contains("--b-frames") { counters.len() - 3 } else { counters.len() };
+    judge::assert_whole(&counters[..end], &stats.skips);
+    // What a camera sends may have to be found out by a first connection: sound that must be made AAC, slow pictures.
+    assert!(stats.total_connections <= 3, "connected {} times", stats.total_connections);
+    if stats.plays == 1 {
+        assert_eq!(Some(counters[0]), stats.first_counter, "the first picture is recorded");
+    }
     let codecs = judge::codecs(files[0].to_str().unwrap());
     (program, camera, codecs)
 }
@@ -112,7 +117,9 @@ fn sound_announced_and_never_sent() {
     let files = program.media_files("cam-rec");
     let (stats, counters) = (camera.stats(), judge::counters_of(&files));
     judge::assert_whole(&counters, &stats.skips);
-    assert_eq!((stats.plays, Some(counters[0])), (1, stats.first_counter), "no picture waited for the sound");
+    if stats.plays == 1 {
+        assert_eq!(Some(counters[0]), stats.first_counter, "no picture waited for the sound");
+    }
 }
 
 #[test]
@@ -122,7 +129,7 @@ fn sound_that_stops_holds_no_picture_back() {
     program.await_object("recordings/cam-rec");
     wait("pictures and sound", || (camera.stats().frames >= 20).then_some(()));
     camera.ask(&serde_json::json!({"do": "stopAudio"}));
-    let begun = camera.stats().frames;
+    let (begun, plays) = (camera.stats().frames, camera.stats().plays);
     // Live goes on while the sound is gone.
     let url = program.url("/live/default/cam-live/index.m3u8");
     let (_, before) = wait("a playlist", || hls::fetch(&url));
@@ -145,7 +152,7 @@ fn sound_that_stops_holds_no_picture_back() {
         judge::assert_decodes(file);
     }
     let stats = camera.stats();
-    assert_eq!(stats.plays, 1, "sound that stops is no reason to connect again");
+    assert_eq!(stats.plays, plays, "sound that stops is no reason to connect again");
     judge::assert_whole(&judge::counters_of(&files), &stats.skips);
 }
 
@@ -168,6 +175,9 @@ fn a_key_frame_every_two_minutes() {
     assert!(files.len() >= 2, "cut by force at twice the length: {files:?}");
     // The later files cannot be decoded without the first; their packets are counted.
     let stats = camera.stats();
+    let first = judge::counters_of(&files[..1])[0];
     let recorded: usize = files.iter().map(|file| judge::packets(file.to_str().unwrap(), "v").len()).sum();
-    assert!(recorded as u64 + 3 >= stats.frames, "{recorded} of {} pictures", stats.frames);
+    let sent = stats.last_counter.unwrap() - first + 1;
+    assert!(recorded as u32 <= sent && recorded as u32 + 3 >= sent, "{recorded} of {sent} pictures");
+    assert!(recorded >= 250, "{recorded}");
 }

@@ -302,15 +302,17 @@ class Camera:
             shown = counter % 2**32
             # Slow frame rates have their sound in the same turns: a second of sound a second.
             picture = None if self.frozen else self.painter.paint(shown)
+            sent = False
             for feed in self.feeds:
                 at = feed.time_of(seconds)
                 if at is None:
                     continue
                 if picture is not None:
                     self.push(feed.video, picture, at, Gst.SECOND // self.options.fps)
+                    sent = True
                 if feed.metadata is not None:
                     self.push(feed.metadata, self.metadata_packet(feed, at), at, Gst.CLOCK_TIME_NONE)
-            if picture is not None:
+            if sent:
                 self.frames += 1
                 self.first_counter = shown if self.first_counter is None else self.first_counter
                 self.last_counter = shown
