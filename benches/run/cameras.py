@@ -72,7 +72,8 @@ def main():
                 for feed in feeds:
                     if feed.number == slot % cameras:
                         clock = feed.source.get_clock()
-                        if clock is None:
+                        # The pipeline hands out its clock before its base time; both stand once its elements play.
+                        if clock is None or feed.source.get_state(0)[1] != Gst.State.PLAYING:
                             continue
                         at = int((due - begun) * Gst.SECOND)
                         if feed.offset is None:

@@ -94,7 +94,8 @@ class Feed:
         """Running time of the pipeline, in ns, for an instant of the ticker's clock."""
         if self.offset is None:
             clock = self.video.get_clock()
-            if clock is None:
+            # The pipeline hands out its clock before its base time; both stand once its elements play.
+            if clock is None or self.video.get_state(0)[1] != Gst.State.PLAYING:
                 return None
             running = clock.get_time() - self.video.get_base_time()
             self.offset = running - int(seconds * Gst.SECOND)
@@ -195,7 +196,9 @@ class Camera:
             return ""
         index = 1 if self.options.audio == "none" else 2
         caps = "application/x-rtp,media=application,encoding-name=VND.ONVIF.METADATA,payload=107,clock-rate=90000"
-        return f"appsrc name=metadata is-live=true format=time caps={caps} ! identity name=pay{index}"
+        # A client that does not set the track up leaves it unlinked in the server, which is no error of a camera.
+        ignore = "errorignore ignore-notlinked=true convert-to=ok"
+        return f"appsrc name=metadata is-live=true format=time caps={caps} ! {ignore} ! identity name=pay{index}"
 
     def raw_caps(self):
         return Gst.Caps.from_string(
