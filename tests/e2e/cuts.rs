@@ -47,24 +47,18 @@ fn assert_accounted(
     let (_, live) = wait("the live playlist", || hls::fetch(&program.url("/live/default/cam-live/index.m3u8")));
     hls::assert_clean(&live, Some(live_before));
 
+    // What was recorded last is in the index within some seconds, when the next key frame closes its stretch.
+    let playlist = wait("the recording goes on in the span's playlist", || {
+        let to = Timestamp::now();
+        let url = program.url(&format!("/recordings/default/cam-rec/playlist.m3u8?from={begun:.3}&to={to:.3}"));
+        let (_, playlist) = hls::fetch(&url)?;
+        hls::assert_clean(&playlist, None);
+        playlist.segments.iter().skip(1).any(|segment| segment.discontinuity).then_some(playlist)
+    });
+    assert!(reasons.iter().any(|reason| playlist.text.contains(reason)), "no reason in the playlist\n{}", playlist.text);
     let (ratio, gaps) = coverage(program, begun);
     assert!(ratio > 0.0 && ratio < 1.0, "{ratio}");
     assert!(gaps.iter().any(|gap| reasons.contains(&gap.as_str())), "none of {reasons:?} in {gaps:?}");
-
-    let url =
-        program.url(&format!("/recordings/default/cam-rec/playlist.m3u8?from={begun:.3}&to={:.3}", Timestamp::now()));
-    let (_, playlist) = wait("the span's playlist", || hls::fetch(&url));
-    hls::assert_clean(&playlist, None);
-    assert!(
-        playlist.segments.iter().skip(1).any(|segment| segment.discontinuity),
-        "no discontinuity\n{}",
-        playlist.text
-    );
-    assert!(
-        reasons.iter().any(|reason| playlist.text.contains(reason)),
-        "no reason in the playlist\n{}",
-        playlist.text
-    );
 
     assert!(program.terminate().success(), "{}", program.log());
     let files = program.media_files("cam-rec");
@@ -103,7 +97,7 @@ fn server_killed_and_restarted() {
     let counters = assert_accounted(&mut camera, &mut program, begun, &["SourceEnded", "Unreachable"], &live);
     let stats = camera.stats();
     let back = if stats.plays == 1 { stats.first_counter } else { None };
-    assert_one_hole(&counters, &stats.skips, sent, 1, back);
+    assert_one_hole(&counters, &stats.skips, sent, 3, back);
 }
 
 #[test]
@@ -119,7 +113,7 @@ fn server_process_stopped_while_its_connection_stands() {
     // The pause of this camera is one of its own skips.
     let holes = judge::holes(&counters, &[]);
     assert_eq!(holes.len(), 1, "{holes:?}");
-    assert!(holes[0].0 + 1 >= sent, "recorded until {}, sent until {sent}", holes[0].0);
+    assert!(holes[0].0 + 3 >= sent, "recorded until {}, sent until {sent}", holes[0].0);
 }
 
 #[test]
