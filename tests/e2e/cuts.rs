@@ -55,7 +55,11 @@ fn assert_accounted(
         hls::assert_clean(&playlist, None);
         playlist.segments.iter().skip(1).any(|segment| segment.discontinuity).then_some(playlist)
     });
-    assert!(reasons.iter().any(|reason| playlist.text.contains(reason)), "no reason in the playlist\n{}", playlist.text);
+    assert!(
+        reasons.iter().any(|reason| playlist.text.contains(reason)),
+        "no reason in the playlist\n{}",
+        playlist.text
+    );
     let (ratio, gaps) = coverage(program, begun);
     assert!(ratio > 0.0 && ratio < 1.0, "{ratio}");
     assert!(gaps.iter().any(|gap| reasons.contains(&gap.as_str())), "none of {reasons:?} in {gaps:?}");
@@ -131,7 +135,8 @@ fn pictures_freeze_while_sound_goes_on() {
     );
     camera.unfreeze();
     let counters = assert_accounted(&mut camera, &mut program, begun, &["Stalled"], &live);
-    assert_one_hole(&counters, &camera.stats().skips, sent, 0, None);
+    // FFmpeg keeps a picture back until the next one shows where it ends, once as a parser and once as a muxer.
+    assert_one_hole(&counters, &camera.stats().skips, sent, 2, None);
 }
 
 #[test]
