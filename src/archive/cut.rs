@@ -131,6 +131,8 @@ pub enum Step {
         configuration: Arc<Configuration>,
         /// UTC of its first video frame.
         start: UtcMicros,
+        /// Sequence of its first frame.
+        first_sequence: u64,
         /// Whether its first frame needs the file before it.
         dependent: bool,
         /// Whether it goes on exactly where the file ends that [`Cutter::resume_after`] told of.
@@ -390,6 +392,8 @@ impl Cutter {
 
     fn open(&mut self, frame: &Frame, now: i64, dependent: bool, resumes: bool) {
         let Some(run) = &self.run else { return };
+        let waiting = self.pending.iter().map(|sample| sample.frame.sequence).min();
+        let first_sequence = waiting.map_or(frame.sequence, |waiting| waiting.min(frame.sequence));
         self.reconfigured = false;
         self.file = Some(OpenFile {
             boundary: self.rules.segment_micros.map(|length| boundary(frame.utc, length)),
@@ -400,6 +404,7 @@ impl Cutter {
             run: run.id,
             configuration: run.configuration.clone(),
             start: frame.utc,
+            first_sequence,
             dependent,
             resumes,
         });

@@ -47,6 +47,11 @@ impl EntryBuilder {
         Self { entry, started: false, first: 0, range_from: 0, key_at: 0 }
     }
 
+    /// Says with which frame the file will begin, so that it stands in its place before that is written.
+    pub const fn begin_at(&mut self, first_sequence: u64) {
+        self.entry.first_sequence = first_sequence;
+    }
+
     /// A fragment (its mark included) of `length` bytes was appended.
     pub fn add(&mut self, facts: &BatchFacts, length: u64) {
         let entry = &mut self.entry;

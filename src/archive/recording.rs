@@ -433,21 +433,21 @@ impl RecordingIndex {
     }
 
     /// The file that was being written is closed: its hour's playlist lists it from now on. May be called again after an error.
-    pub(super) fn close_live(&self, entry: FileEntry) -> Result<(), ArchiveError> {
+    pub(super) fn close_live(&self, entry: &FileEntry) -> Result<(), ArchiveError> {
         let disk = self.disk();
         let hour = entry.name.hour;
-        let files = self.files_with(&entry, &disk)?;
+        let files = self.files_with(entry, &disk)?;
         self.write_playlist(hour, &files, true)?;
         self.no_longer_live(entry.name, files);
         Ok(())
     }
 
     /// The file that was being written cannot be written any more, nor closed in order.
-    pub(super) fn abandon_live(&self, entry: FileEntry) {
+    pub(super) fn abandon_live(&self, entry: &FileEntry) {
         let disk = self.disk();
         let hour = entry.name.hour;
         let name = entry.name;
-        let files = self.files_with(&entry, &disk).unwrap_or_else(|_| vec![entry]);
+        let files = self.files_with(entry, &disk).unwrap_or_else(|_| vec![entry.clone()]);
         if let Err(error) = self.write_playlist(hour, &files, true) {
             // The file is not in the playlist then, so that it is recovered when the hour is read again.
             tracing::warn!(recording = %self.path, %hour, %error, "cannot write the index of an hour");

@@ -144,12 +144,13 @@ impl Writer {
 
     fn take(&mut self, step: &Step) -> Result<(), ArchiveError> {
         match step {
-            Step::Open { run, configuration, start, dependent, resumes } => {
+            Step::Open { run, configuration, start, first_sequence, dependent, resumes } => {
                 let opening = Opening { run: *run, configuration: configuration.clone() };
-                self.open(&opening, *start, *dependent)?;
+                self.open(&opening, *start, *first_sequence, *dependent)?;
                 if *resumes {
                     self.join()?;
                 }
+                self.tell();
                 self.opening = Some(opening);
                 Ok(())
             }
@@ -165,7 +166,20 @@ impl Writer {
         }
     }
 
-    fn open(&mut self, opening: &Opening, start: UtcMicros, dependent: bool) -> Result<(), ArchiveError> {
+    /// Tells readers how far the open file has got.
+    fn tell(&self) {
+        if let Some(file) = &self.file {
+            self.index.set_live(file.entry.entry().clone());
+        }
+    }
+
+    fn open(
+        &mut self,
+        opening: &Opening,
+        start: UtcMicros,
+        first_sequence: u64,
+        dependent: bool,
+    ) -> Result<(), ArchiveError> {
         if self.file.is_some() {
             // Opened at an earlier attempt.
             return Ok(());
@@ -179,8 +193,8 @@ impl Writer {
             self.index.discard_media(name);
             return Err(ArchiveError::io(format!("begin {name} of recording {}", self.index.path()), error));
         }
-        let entry = EntryBuilder::new(name, mark, start, header_bytes, media.length());
-        self.index.set_live(entry.entry().clone());
+        let mut entry = EntryBuilder::new(name, mark, start, header_bytes, media.length());
+        entry.begin_at(first_sequence);
         if let Some(last) = &self.last
             && last.name.hour != name.hour
             && let Err(error) = self.index.end_hour(last.name.hour)
@@ -207,7 +221,7 @@ impl Writer {
             // The file that this was meant for has been given up.
             let start = batch.facts.video.map(|video| video.utc).or_else(|| Some(batch.samples.first()?.frame.utc));
             if let (Some(opening), Some(start)) = (self.opening.clone(), start) {
-                self.open(&opening, start, !batch.facts.independent)?;
+                self.open(&opening, start, batch.facts.first_sequence, !batch.facts.independent)?;
             }
         }
         let Some(file) = &mut self.file else { return Ok(()) };
@@ -217,7 +231,7 @@ impl Writer {
             Ok(length) => {
                 file.fragments += 1;
                 file.entry.add(&batch.facts, length);
-                self.index.set_live(file.entry.entry().clone());
+                self.tell();
                 Ok(())
             }
             Err(error) => Err(self.problem("write", error)),
@@ -240,7 +254,7 @@ impl Writer {
             return Err(self.problem("sync", error));
         }
         let entry = file.entry.entry().clone();
-        self.index.close_live(entry.clone())?;
+        self.index.close_live(&entry)?;
         self.synced = Instant::now();
         self.last = Some(entry);
         self.file = None;
@@ -256,7 +270,7 @@ impl Writer {
             return;
         }
         entry.gap_after.get_or_insert_with(|| RECORDER_DOWN.to_owned());
-        self.index.abandon_live(entry.clone());
+        self.index.abandon_live(&entry);
         self.last = Some(entry);
     }
 }

@@ -12,6 +12,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 mod facts;
 mod sink;
+#[cfg(test)]
+mod tests;
 
 use sink::Sink;
 
