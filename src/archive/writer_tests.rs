@@ -661,3 +661,50 @@ proptest! {
         prop_assert_eq!(rebuilt, files);
     }
 }
+
+#[test]
+fn a_killed_recorder_leaves_all_but_what_was_not_flushed() {
+    const MARK: &str = "CAMERA_OPERATOR_TEST_KILLED";
+    if let Some(root) = std::env::var_os(MARK) {
+        // The recorder: says on standard output how far it has flushed, until it is killed.
+        let archive = open(Path::new(&root));
+        let mut writer = writer_with(&archive, MINUTE);
+        start(&mut writer, 1);
+        for second in 0.. {
+            play(&mut writer, 1, second * 1_000..(second + 1) * 1_000);
+            writer.flush().expect("written");
+            println!("flushed {second}");
+        }
+    }
+    let folder = temporary_folder();
+    let mut child = Command::new(std::env::current_exe().expect("test program"))
+        .args([
+            "--exact",
+            "--nocapture",
+            "archive::writer_tests::a_killed_recorder_leaves_all_but_what_was_not_flushed",
+        ])
+        .env(MARK, folder.path())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("child");
+    let lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().expect("output")));
+    let seconds = lines.map_while(Result::ok).filter_map(|line| line.strip_prefix("flushed ")?.parse::<i64>().ok());
+    // In the middle of its third file.
+    let told = seconds.into_iter().find(|second| *second >= 130).expect("flushed");
+    child.kill().expect("killed");
+    child.wait().expect("gone");
+
+    let archive = open(folder.path());
+    drop(writer(&archive));
+    let files = all_files(&archive.recording(&path()).expect("index"));
+    let covered: i64 = files.iter().map(|file| file.covered_micros).sum();
+    // The newest GOP is written when the next key frame comes.
+    assert!(covered >= told * 1_000_000, "{covered} of {told} s");
+    assert_eq!(files.last().and_then(|file| file.gap_after.as_deref()), Some("RecorderDown"));
+    for file in &files {
+        let (packets, complaints) = ffprobe(&folder.path().join("shop/door").join(file.name.to_string()));
+        assert_eq!(complaints, "");
+        let pictures = packets.iter().filter(|line| line.starts_with("0,")).count();
+        assert_eq!(pictures as i64 * 100_000, file.covered_micros);
+    }
+}
