@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use super::hub::Hub;
 use super::output::hls::HlsStream;
+use super::output::hls::segmenter::Numbers;
 use super::output::mjpeg::MjpegStream;
 use super::output::snapshot::Snapshots;
 use super::retention::Retention;
@@ -112,9 +113,8 @@ pub struct Registry {
     pub retention: Table<Retention>,
     /// Streams as HLS, by stream.
     pub hls: Table<HlsStream>,
-    /// The segment number that a stopped HLS stream would have used next, so that numbers never go back while this process
-    /// lives.
-    pub hls_numbers: Table<u64>,
+    /// The numbers that a stopped HLS stream would have used next, so that they never go back while this process lives.
+    pub hls_numbers: Table<Numbers>,
     /// The recordings that the plan declares, running or not.
     pub declared: Declared,
 }

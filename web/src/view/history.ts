@@ -249,7 +249,7 @@ export class History {
     const url = exportUrl(recording, span.from, span.to);
     try {
       await request(url, { headers: { range: "bytes=0-0" } }).then((response) => response.body?.cancel());
-      download(url, fileName(recording, span));
+      download(url);
     } catch (error) {
       this.#explain(recording, error);
     } finally {
@@ -264,7 +264,7 @@ export class History {
       for (const part of spans as { from: string; to: string }[]) {
         const span = { from: Date.parse(part.from), to: Date.parse(part.to) };
         if (!(span.to > span.from)) continue;
-        const link = h("a", { href: exportUrl(recording, span.from, span.to), download: fileName(recording, span) });
+        const link = h("a", { href: exportUrl(recording, span.from, span.to), download: true });
         link.append(...times(span));
         this.#problem.append(" ", link);
       }
@@ -278,13 +278,9 @@ function times(span: Span): (Node | string)[] {
   return [time(span.from), " – ", time(span.to, span.from)];
 }
 
-function fileName(recording: Recording, span: Span): string {
-  const compact = (instant: number): string => new Date(instant).toISOString().slice(0, 19).replace(/[-:]/g, "");
-  return `${recording.metadata.name}-${compact(span.from)}Z-${compact(span.to)}Z.mp4`;
-}
-
-function download(url: string, name: string): void {
-  const link = h("a", { href: url, download: name });
+/** Saves what is at an address, under the name that the server gives it. */
+function download(url: string): void {
+  const link = h("a", { href: url, download: true });
   document.body.append(link);
   link.click();
   link.remove();

@@ -12,6 +12,8 @@ import type { Snapshots } from "./snapshots";
 
 export type Mode = "live" | "recorded";
 
+type What = { readonly live: true; readonly lowLatency: boolean } | { readonly live: false; readonly at: number };
+
 /** A recorded span is played in stretches of this length, one after the other. */
 const STRETCH_MS = HOUR;
 const RETRY_MS = 2_000;
@@ -96,7 +98,7 @@ export class Player {
     if (stream?.spec.output.hls) {
       this.#video.poster = `${pathOf(camera)}/snapshot.jpg`;
       this.#url = `${mediaPathOf(stream)}/index.m3u8`;
-      void this.#load(showing, { live: true, lowLatency: stream.spec.output.hls.lowLatency === true });
+      this.#load(showing, { live: true, lowLatency: stream.spec.output.hls.lowLatency === true });
     } else if (stream?.spec.output.mjpeg) {
       this.#showMjpeg(showing, `${mediaPathOf(stream)}/stream.mjpeg`);
     } else {
@@ -117,7 +119,7 @@ export class Player {
     };
     this.#video.addEventListener("ended", goOn, { once: true });
     this.#cleanUp.push(() => this.#video.removeEventListener("ended", goOn));
-    void this.#load(showing, { live: false, at });
+    this.#load(showing, { live: false, at });
   }
 
   /** Ends everything that loads or moves. */
@@ -146,9 +148,19 @@ export class Player {
     return this.#showing;
   }
 
-  async #load(showing: number, what: { live: true; lowLatency: boolean } | { live: false; at: number }): Promise<void> {
-    const { default: HlsPlayer } = await import("hls.js");
-    if (showing !== this.#showing) return;
+  #load(showing: number, what: What): void {
+    import("hls.js").then(
+      ({ default: HlsPlayer }) => {
+        if (showing === this.#showing) this.#loadWith(HlsPlayer, showing, what);
+      },
+      () => {
+        this.#problem = "The player could not be loaded; reload the page.";
+        this.#update();
+      },
+    );
+  }
+
+  #loadWith(HlsPlayer: typeof Hls, showing: number, what: What): void {
     const ticker = setInterval(() => this.#tick(), 500);
     this.#cleanUp.push(() => clearInterval(ticker));
     if (!HlsPlayer.isSupported()) {
@@ -159,15 +171,23 @@ export class Player {
       autoStartLoad: what.live,
       lowLatencyMode: what.live && what.lowLatency,
       maxLiveSyncPlaybackRate: what.live && what.lowLatency ? 1.1 : 1,
-      // A busy machine that has fallen behind goes on at the live edge, not ever later.
-      ...(what.live ? { liveSyncDurationCount: 3, liveMaxLatencyDurationCount: 8 } : {}),
       backBufferLength: 30,
+      // No captions and no cues are shown here; making them takes a `data:` URL, which the security policy refuses.
+      enableDateRangeMetadataCues: false,
+      enableID3MetadataCues: false,
+      enableEmsgMetadataCues: false,
+      enableWebVTT: false,
+      enableIMSC1: false,
+      enableCEA708Captions: false,
       // The page tries again by itself and says why meanwhile.
       manifestLoadPolicy: {
         default: { maxTimeToFirstByteMs: 20_000, maxLoadTimeMs: 20_000, timeoutRetry: null, errorRetry: null },
       },
     });
     this.#hls = hls;
+    // A busy machine that has fallen behind goes on at the live edge, not ever later. Set here, because among the settings above
+    // it would ask for a fixed distance from the edge too, in place of the one that the playlist wants.
+    if (what.live) hls.config.liveMaxLatencyDurationCount = 8;
     const again = (delay: number): void => {
       const timer = setTimeout(() => {
         if (showing === this.#showing) hls.loadSource(this.#url);

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use self::segmenter::{Output, Segmenter, Settings, number_at};
+use self::segmenter::{Numbers, Output, Segmenter, Settings};
 use self::window::Window;
 use crate::agent::hub::{Event, Hub, Reach};
 use crate::agent::unit::UnitContext;
@@ -76,7 +76,8 @@ pub async fn run(context: UnitContext, hls: Hls) {
         audio: hls.audio,
     };
     // Within this process the numbers go on even if the clock was set back or the stream was restarted in the same moment.
-    let first = number_at(now()).max(registry.hls_numbers.get(&key).map_or(0, |number| *number));
+    let start = Numbers::at(now());
+    let first = registry.hls_numbers.get(&key).map_or(start, |before| start.no_less_than(*before));
     let mut unit =
         Unit { context: &context, stream: &stream, segmenter: Segmenter::new(settings, first), window, carried: true };
     registry.hls.insert(key.clone(), stream.clone());
@@ -95,7 +96,7 @@ pub async fn run(context: UnitContext, hls: Hls) {
         }
         before = Some(hub);
     }
-    registry.hls_numbers.insert(key.clone(), Arc::new(unit.segmenter.next_number()));
+    registry.hls_numbers.insert(key.clone(), Arc::new(unit.segmenter.next_numbers()));
     registry.hls.remove(&key, &stream);
 }
 

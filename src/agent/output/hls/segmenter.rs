@@ -39,6 +39,35 @@ pub fn number_at(now: UtcMicros) -> u64 {
     (micros / (1_000_000 / NUMBERS_PER_SECOND)) as u64
 }
 
+/// Discontinuity numbers begin here, 2026-11-01T00:00:00Z, and grow by one in ten minutes: far slower than segment numbers,
+/// because hls.js keeps an array that it walks from zero to the discontinuity number at every part. Millions stop the page.
+const DISCONTINUITIES_EPOCH_MICROS: i64 = 1_793_491_200_000_000;
+const DISCONTINUITY_MICROS: i64 = 600_000_000;
+
+/// The numbers that a stream goes on with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Numbers {
+    /// Of the next segment.
+    pub segment: u64,
+    /// How many discontinuities there were (`EXT-X-DISCONTINUITY-SEQUENCE`).
+    pub discontinuity: u64,
+}
+
+impl Numbers {
+    /// The numbers of a stream that starts now (see [`number_at`]). Those of discontinuities go back over a restart of the
+    /// process only after more than one discontinuity in ten minutes on average.
+    pub fn at(now: UtcMicros) -> Self {
+        let micros = now.0.saturating_sub(DISCONTINUITIES_EPOCH_MICROS).max(0);
+        Self { segment: number_at(now), discontinuity: (micros / DISCONTINUITY_MICROS) as u64 }
+    }
+
+    /// The larger of each: what a stream that ran before in this process must not fall behind.
+    #[must_use]
+    pub fn no_less_than(self, before: Self) -> Self {
+        Self { segment: self.segment.max(before.segment), discontinuity: self.discontinuity.max(before.discontinuity) }
+    }
+}
+
 /// What is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
@@ -166,16 +195,16 @@ pub struct Segmenter {
 }
 
 impl Segmenter {
-    /// A stream whose first segment gets `first_number` (see [`number_at`]).
-    pub const fn new(settings: Settings, first_number: u64) -> Self {
+    /// A stream that begins with these numbers.
+    pub const fn new(settings: Settings, first: Numbers) -> Self {
         Self {
             settings,
             timing: None,
             held: Vec::new(),
             known: None,
             current: None,
-            next_number: first_number,
-            next_discontinuity: first_number,
+            next_number: first.segment,
+            next_discontinuity: first.discontinuity,
             broken: false,
             wait_for_key: true,
             unfit: false,
@@ -183,9 +212,9 @@ impl Segmenter {
         }
     }
 
-    /// The number that the next segment will get.
-    pub const fn next_number(&self) -> u64 {
-        self.next_number
+    /// What a stream that follows this one goes on with: as between any two runs, there is a discontinuity.
+    pub const fn next_numbers(&self) -> Numbers {
+        Numbers { segment: self.next_number, discontinuity: self.next_discontinuity + 1 }
     }
 
     /// Takes the next event of a hub's reader; `now` is the host's time.
@@ -457,4 +486,24 @@ fn decide(settings: Settings, timing: Timing, current: &Current, frame: &Frame) 
         return if enough { Decision::ClosePart } else { Decision::Cut { micros: elapsed, hole: 0, unfit: true } };
     }
     if enough && part + 2 * expected > target { Decision::ClosePart } else { Decision::Append }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_grow_with_time_and_discontinuities_stay_small_enough_for_players() {
+        let at = |text: &str| {
+            let timestamp: jiff::Timestamp = text.parse().unwrap_or_else(|error| panic!("{error}"));
+            Numbers::at(UtcMicros::from_timestamp(timestamp))
+        };
+        let (now, later) = (at("2026-11-21T00:00:00Z"), at("2036-11-21T00:00:00Z"));
+        assert_eq!(now, Numbers { segment: 238_118_400, discontinuity: 2_880 });
+        assert!(later.segment < 1 << 31 && later.discontinuity < 1 << 20, "{later:?}");
+        // A clock that was set back, or a camera that came and went: what was there before wins.
+        let before = Numbers { segment: now.segment - 1, discontinuity: now.discontinuity + 9 };
+        assert_eq!(now.no_less_than(before), Numbers { segment: now.segment, discontinuity: now.discontinuity + 9 });
+        assert_eq!(at("1970-01-01T00:00:00Z"), Numbers { segment: 0, discontinuity: 0 });
+    }
 }

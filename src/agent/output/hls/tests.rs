@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::segmenter::{Output, Segmenter, Settings, number_at};
+use super::segmenter::{Numbers, Output, Segmenter, Settings, number_at};
 use super::window::{Found, Name, Reload, Window};
 use crate::agent::hub::{Ending, Event};
 use crate::media::fmp4::reader::{self, Reader};
@@ -59,7 +59,7 @@ impl Scene {
         let mut scene = Self {
             settings,
             list: 6,
-            segmenter: Segmenter::new(settings, number_at(START)),
+            segmenter: Segmenter::new(settings, Numbers::at(START)),
             window: Window::new(6, true),
             now: START,
             run: 0,
@@ -111,7 +111,8 @@ impl Scene {
     }
 
     fn restart(&mut self) {
-        self.segmenter = Segmenter::new(self.settings, number_at(self.now));
+        let first = Numbers::at(self.now).no_less_than(self.segmenter.next_numbers());
+        self.segmenter = Segmenter::new(self.settings, first);
         self.window = Window::new(self.list, true);
         self.segments.clear();
         self.begin_run();
