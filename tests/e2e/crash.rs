@@ -24,7 +24,7 @@ fn kill_9_of_the_whole_program() {
     let sent = camera.stats().last_counter.unwrap();
     program.kill();
 
-    let counters = judge::counters_of(&program.media_files("cam-rec"));
+    let counters = judge::counters_after_kill(&program.media_files("cam-rec"));
     judge::assert_whole(&counters, &camera.stats().skips);
     let last = *counters.last().unwrap();
     // Flushed at least once a second, and ten pictures a second; two were on their way.
@@ -66,7 +66,7 @@ fn power_loss_tears_the_newest_file_and_the_index() {
     frames(&mut camera, 130);
     program.kill();
     let files = program.media_files("cam-rec");
-    let before = judge::counters_of(&files);
+    let before = judge::counters_after_kill(&files);
 
     // What a journal replays after a power cut: a torn fragment with zeros behind it, and an index that is half zeros.
     let newest = files.last().unwrap();
@@ -109,7 +109,7 @@ fn a_clip_survives_a_kill_and_goes_on() {
     program.await_object("recordings/match");
     frames(&mut camera, 40);
     program.kill();
-    let half = judge::counters_of(&program.media_files("match"));
+    let half = judge::counters_after_kill(&program.media_files("match"));
     judge::assert_whole(&half, &camera.stats().skips);
     assert!(half.len() >= 25, "{half:?}");
     program.start_again();

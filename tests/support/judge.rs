@@ -128,6 +128,12 @@ pub fn counters_of(files: &[impl AsRef<Path>]) -> Vec<u32> {
     files.iter().flat_map(|file| of(file.as_ref())).collect()
 }
 
+/// [`counters_of`] after a kill: the newest file may have been begun just then and hold no whole second yet.
+pub fn counters_after_kill(files: &[impl AsRef<Path>]) -> Vec<u32> {
+    let empty = files.last().is_some_and(|newest| counters(newest.as_ref().to_str().unwrap()).is_empty());
+    counters_of(&files[..files.len() - usize::from(empty)])
+}
+
 /// Where counters do not go on by one: (last before, first after). A camera's own skips are not counted.
 pub fn holes(counters: &[u32], skips: &[(u32, u32)]) -> Vec<(u32, u32)> {
     let pairs = counters.windows(2).map(|pair| (pair[0], pair[1]));
