@@ -17,7 +17,7 @@ fn corpus(folder: &str) -> Vec<PathBuf> {
 /// The value of a leading comment such as `# path: spec`.
 fn said<'a>(text: &'a str, what: &str) -> Option<&'a str> {
     let comments = text.lines().take_while(|line| line.starts_with('#'));
-    comments.filter_map(|line| line.strip_prefix("# ")?.strip_prefix(what)?.strip_prefix(": ")).next()
+    comments.find_map(|line| line.strip_prefix("# ")?.strip_prefix(what)?.strip_prefix(": "))
 }
 
 fn examples() -> Vec<PathBuf> {

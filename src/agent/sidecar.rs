@@ -27,7 +27,7 @@ pub fn routes(agent: &Arc<Agent>) -> Router {
         .route("/metrics", get(metrics))
         .route("/v1/report", get(report))
         .with_state(agent.clone());
-    let media = media_routes(&agent);
+    let media = media_routes(agent);
     control.merge(media).merge(output::sidecar_routes().with_state(agent.registry.clone()))
 }
 

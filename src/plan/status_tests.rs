@@ -17,6 +17,7 @@ fn micros(text: &str) -> UtcMicros {
     UtcMicros::from_timestamp(at(text))
 }
 
+#[allow(clippy::needless_pass_by_value)] // reads better with `json!` at every call
 fn object<T: serde::de::DeserializeOwned>(spec: Value) -> T {
     let value = json!({
         "apiVersion": "camera-operator.dev/v1alpha1", "kind": "Any",

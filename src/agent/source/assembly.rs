@@ -573,7 +573,7 @@ mod tests {
         fn frames(&self) -> Vec<&Frame> {
             let published = self.effects.list.iter().filter_map(|effect| match effect {
                 Effect::Publish(_, frames) => Some(frames),
-                _ => None,
+                Effect::End(_) => None,
             });
             published.flatten().collect()
         }

@@ -83,7 +83,7 @@ fn plan(root: &Path, units: Vec<Unit>) -> Plan {
 async fn wait_for(agent: &Agent, name: &str, what: &str, wanted: impl Fn(&UnitReport) -> bool) -> UnitReport {
     let object = object(ObjectKind::Recording, name);
     let mut changes = agent.board.subscribe();
-    let waited = timeout(Duration::from_secs(120), async {
+    let waited = timeout(Duration::from_mins(2), async {
         loop {
             changes.mark_unchanged();
             if let Some(report) = agent.board.unit(&object).filter(|report| wanted(report)) {
@@ -92,16 +92,13 @@ async fn wait_for(agent: &Agent, name: &str, what: &str, wanted: impl Fn(&UnitRe
             changes.changed().await.expect("the board lives");
         }
     });
-    match waited.await {
-        Ok(report) => report,
-        Err(_) => panic!("{name} never came to {what}: {:?}", agent.board.unit(&object)),
-    }
+    waited.await.unwrap_or_else(|_| panic!("{name} never came to {what}: {:?}", agent.board.unit(&object)))
 }
 
 /// Waits until the index of a recording is as wanted.
 async fn wait_for_index(index: &RecordingIndex, wanted: impl Fn(&[FileEntry]) -> bool) -> Vec<FileEntry> {
     let mut changes = index.changes();
-    timeout(Duration::from_secs(120), async {
+    timeout(Duration::from_mins(2), async {
         loop {
             changes.mark_unchanged();
             let files = all_files(index);
@@ -202,7 +199,7 @@ async fn an_archive_that_another_holds_and_a_folder_of_another_are_named() {
     let waiting = |report: &UnitReport| report.reason == Reason::ArchiveUnavailable;
     wait_for(&agent, "always", "waiting for its archive", waiting).await;
     let mut changes = agent.board.subscribe();
-    timeout(Duration::from_secs(60), async {
+    timeout(Duration::from_mins(1), async {
         while !agent.board.report().archives.iter().any(|archive| archive.message.contains("somebody else")) {
             changes.changed().await.expect("the board lives");
         }
