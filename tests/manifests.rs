@@ -16,7 +16,7 @@ fn corpus(folder: &str) -> Vec<PathBuf> {
 
 /// The value of a leading comment such as `# path: spec`.
 fn said<'a>(text: &'a str, what: &str) -> Option<&'a str> {
-    let comments = text.lines().take_while(|line| line.starts_with('#'));
+    let mut comments = text.lines().take_while(|line| line.starts_with('#'));
     comments.find_map(|line| line.strip_prefix("# ")?.strip_prefix(what)?.strip_prefix(": "))
 }
 
