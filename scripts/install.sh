@@ -130,8 +130,8 @@ install_test() {
     fi
     local nginx_was_there=yes
     [ -z "$(missing_packages nginx)" ] || nginx_was_there=no
-    # Camera: GStreamer's RTSP server. RTMP: nginx. Full disk: mkfs.ext4 and mount. Processes: ps.
-    install_packages ca-certificates fonts-dejavu-core procps e2fsprogs mount \
+    # Camera: GStreamer's RTSP server. RTMP: nginx. Full disk: mkfs.ext4 and mount. Processes: ps. Clocks that jump: faketime.
+    install_packages ca-certificates faketime fonts-dejavu-core procps e2fsprogs mount \
         python3 python3-gi gir1.2-gst-rtsp-server-1.0 gir1.2-gst-plugins-base-1.0 gstreamer1.0-plugins-base \
         gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-x gstreamer1.0-libav \
         nginx libnginx-mod-rtmp

@@ -94,8 +94,9 @@ pub async fn check(State(policy): State<Arc<HostPolicy>>, request: Request, next
     }
 }
 
-/// Everything from here, except what hls.js needs: its worker and the media it feeds to the browser are `blob:` URLs.
-const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; \
+/// Everything from here, except what hls.js needs: its worker and the media it feeds to the browser are `blob:` URLs, and the
+/// text track that it makes for the gaps of a recording (`EXT-X-DATERANGE`) begins as an empty `data:` URL.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob: data:; \
     worker-src 'self' blob:; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'";
 
 /// Middleware: headers that every response carries.

@@ -309,7 +309,7 @@ async fn pages_are_safe_and_load_nothing_from_elsewhere() {
         assert_eq!(answer.status, 200, "{path}");
         assert_eq!(answer.header(header::X_CONTENT_TYPE_OPTIONS), "nosniff", "{path}");
         let policy = answer.header(header::CONTENT_SECURITY_POLICY);
-        assert!(policy.contains("default-src 'self'") && policy.contains("media-src 'self' blob:"), "{policy}");
+        assert!(policy.contains("default-src 'self'") && policy.contains("media-src 'self' blob: data:"), "{policy}");
         let text = String::from_utf8_lossy(&answer.body);
         assert!(!text.contains("src=\"http") && !text.contains("@import"), "{path}");
     }
