@@ -63,7 +63,7 @@ pub fn difference(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::unit::{Hls, ObjectKind, PLAN_VERSION, Work};
+    use crate::plan::unit::{Hls, ObjectKind, Work};
 
     fn unit(name: &str, segment_ms: u64) -> Unit {
         let object = ObjectRef { kind: ObjectKind::Stream, key: ObjectKey::new("default", name) };
@@ -79,7 +79,7 @@ mod tests {
     }
 
     fn plan(units: Vec<Unit>) -> Plan {
-        Plan { version: PLAN_VERSION, agent: "run".into(), archives: Vec::new(), recordings: Vec::new(), units }
+        Plan { units, ..Plan::new("run") }
     }
 
     fn running(units: &[Unit]) -> BTreeMap<ObjectRef, Unit> {

@@ -74,7 +74,7 @@ mod tests {
 
     use super::*;
     use crate::agent::unit::{Secret, Secrets};
-    use crate::plan::unit::{PLAN_VERSION, Plan, SecretKey};
+    use crate::plan::unit::{Plan, SecretKey};
 
     #[derive(Debug)]
     struct NoSecrets;
@@ -96,13 +96,7 @@ mod tests {
         let routes = routes(&agent);
         let first = get_report(&routes, "/v1/report").await;
         let path = format!("/v1/report?since={}", first.sequence);
-        let plan = Plan {
-            version: PLAN_VERSION,
-            agent: "run".into(),
-            archives: Vec::new(),
-            recordings: Vec::new(),
-            units: Vec::new(),
-        };
+        let plan = Plan::new("run");
         let (second, ()) = tokio::join!(get_report(&routes, &path), agent.apply(&plan));
         assert_eq!(second.plan_hash, plan.hash());
         assert!(second.sequence > first.sequence);

@@ -238,7 +238,7 @@ mod tests {
 
     use super::*;
     use crate::agent::unit::Secret;
-    use crate::plan::unit::{Hls, PLAN_VERSION, SecretKey};
+    use crate::plan::unit::{Hls, SecretKey};
 
     #[derive(Debug)]
     struct NoSecrets;
@@ -260,7 +260,7 @@ mod tests {
     }
 
     fn plan(units: Vec<Unit>) -> Plan {
-        Plan { version: PLAN_VERSION, agent: "run".into(), archives: Vec::new(), recordings: Vec::new(), units }
+        Plan { units, ..Plan::new("run") }
     }
 
     type Journal = Arc<StdMutex<Vec<String>>>;

@@ -53,6 +53,7 @@ pub struct Board {
 #[derive(Debug, Default)]
 struct BoardInner {
     plan_hash: String,
+    plan_problem: Option<String>,
     units: BTreeMap<ObjectRef, UnitReport>,
     archives: BTreeMap<ObjectKey, ArchiveReport>,
 }
@@ -72,7 +73,17 @@ impl Board {
 
     /// Names the plan that runs from now on.
     pub fn set_plan_hash(&self, hash: String) {
-        self.change(|inner| inner.plan_hash = hash);
+        self.change(|inner| {
+            inner.plan_hash = hash;
+            inner.plan_problem = None;
+        });
+    }
+
+    /// Says why the newest plan cannot be read; the one that runs goes on.
+    pub fn set_plan_problem(&self, problem: String) {
+        if self.report().plan_problem.as_ref() != Some(&problem) {
+            self.change(|inner| inner.plan_problem = Some(problem));
+        }
     }
 
     /// Removes a unit that is no longer in the plan.
@@ -114,6 +125,7 @@ impl Board {
         Report {
             plan_hash: inner.plan_hash.clone(),
             sequence: *self.sequence.borrow(),
+            plan_problem: inner.plan_problem.clone(),
             units: inner.units.values().cloned().collect(),
             archives: inner.archives.values().cloned().collect(),
         }

@@ -16,7 +16,7 @@ use crate::agent::supervisor::Agent;
 use crate::gateway::world::{CameraTest, TestMethod, TestTimings, WorldError};
 use crate::plan::report::{Reason, UnitReport, UnitState};
 use crate::plan::resolve;
-use crate::plan::unit::{ObjectKey, ObjectKind, ObjectRef, PLAN_VERSION, Plan, Unit, Work};
+use crate::plan::unit::{ObjectKey, ObjectKind, ObjectRef, Plan, Unit, Work};
 
 /// How long a test waits for the next picture of a camera that is connected.
 const NEXT_FRAME: Duration = Duration::from_secs(10);
@@ -189,11 +189,5 @@ impl Probes {
 }
 
 fn plan_of(unit: Unit) -> Plan {
-    Plan {
-        version: PLAN_VERSION,
-        agent: "test".into(),
-        archives: Vec::new(),
-        recordings: Vec::new(),
-        units: vec![unit],
-    }
+    Plan { units: vec![unit], ..Plan::new("test") }
 }

@@ -15,6 +15,9 @@ pub struct Report {
     pub plan_hash: String,
     /// Counts every change; what a long poll hands back as `since`.
     pub sequence: u64,
+    /// Why the newest plan could not be read, while the one before it goes on running.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan_problem: Option<String>,
     /// One for each unit, sorted by object.
     pub units: Vec<UnitReport>,
     /// One for each archive that the agent owns.

@@ -8,9 +8,8 @@ use super::defaults;
 use super::objects::{Objects, archive_of, stable_uid};
 use super::report::Reason;
 use super::unit::{
-    ArchivePlan, Credentials, DeclaredRecording, Hls, Ingest, Location, Mjpeg, ObjectKey, ObjectKind, ObjectRef,
-    PLAN_VERSION, Plan, Reconnect, Record, RecordMode, RetentionRules, RetentionSchedule, RtspTransport, SecretKey,
-    Source, Unit, Work,
+    ArchivePlan, Credentials, DeclaredRecording, Hls, Ingest, Location, Mjpeg, ObjectKey, ObjectKind, ObjectRef, Plan,
+    Reconnect, Record, RecordMode, RetentionRules, RetentionSchedule, RtspTransport, SecretKey, Source, Unit, Work,
 };
 use crate::api::camera::{self, V4l2Format};
 use crate::api::recording::Retention;
@@ -50,14 +49,7 @@ pub struct Waiting {
 impl Default for Planned {
     /// Nothing to do.
     fn default() -> Self {
-        let plan = Plan {
-            version: PLAN_VERSION,
-            agent: String::new(),
-            archives: Vec::new(),
-            recordings: Vec::new(),
-            units: Vec::new(),
-        };
-        Self { plan, waiting: Vec::new() }
+        Self { plan: Plan::new(""), waiting: Vec::new() }
     }
 }
 
@@ -102,7 +94,7 @@ pub fn plan(objects: &Objects, environment: &Environment) -> Planned {
     units.sort_by(|one, other| one.object.cmp(&other.object));
     waiting.sort_by(|one, other| one.object.cmp(&other.object));
     let agent = environment.agent.clone();
-    Planned { plan: Plan { version: PLAN_VERSION, agent, archives, recordings, units }, waiting }
+    Planned { plan: Plan { archives, recordings, units, ..Plan::new(agent) }, waiting }
 }
 
 /// The unit of one camera by itself, whether or not it is suspended: what a connection test runs.

@@ -90,15 +90,62 @@ pub struct Plan {
     pub recordings: Vec<DeclaredRecording>,
     /// The units, sorted by object.
     pub units: Vec<Unit>,
+    /// Who may ask this agent for anything; absent = everybody who can reach it, as in `run`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<Access>,
+    /// Where sources may not connect to; absent = anywhere, as in `run`, whose cameras may be on the same machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guard: Option<SourceGuard>,
 }
 
 impl Plan {
+    /// A plan of this version without anything to do.
+    pub fn new(agent: impl Into<String>) -> Self {
+        Self {
+            version: PLAN_VERSION,
+            agent: agent.into(),
+            archives: Vec::new(),
+            recordings: Vec::new(),
+            units: Vec::new(),
+            access: None,
+            guard: None,
+        }
+    }
+
     /// SHA-256 of the plan's JSON, as 64 lower-case hex digits: what a report names.
     pub fn hash(&self) -> String {
         // Serialisation of our own plain types cannot fail; an empty document would hash differently from any plan.
         let json = serde_json::to_vec(self).unwrap_or_default();
         hex(&Sha256::digest(json))
     }
+}
+
+/// Who may ask an agent: callers present a ServiceAccount token (a JWT), which the agent verifies by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Access {
+    /// `iss` that a token must carry: the cluster's.
+    pub issuer: String,
+    /// `aud` that a token must carry, such as `camera-operator.dev/agent`.
+    pub audience: String,
+    /// The cluster's public keys: a JWK set (RFC 7517 §5), as `/openid/v1/jwks` gives it.
+    pub keys: serde_json::Value,
+    /// Subjects (`system:serviceaccount:<namespace>:<name>`) that may ask for everything: `/v1/*` and media.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub control: Vec<String>,
+    /// Subjects that may ask for media only: `/live/*` and `/recordings/*`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub media: Vec<String>,
+}
+
+/// Where sources may not connect to, so that a manifest cannot make this agent read what only the cluster should. Loopback,
+/// link-local, unspecified and multicast addresses are always refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SourceGuard {
+    /// Refused besides those: IP addresses, such as the API server's, or networks (`10.96.0.0/12`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<String>,
 }
 
 /// Bytes as lower-case hex digits.
@@ -293,6 +340,12 @@ pub enum Source {
         audio: bool,
         /// Text in the picture; the camera's name by default.
         text: String,
+    },
+    /// The hub of another agent, for a camera whose one connection is there.
+    Hub {
+        /// Base URL of that agent's HTTP interface, such as `http://front-door-camera.shop.svc:9090`; the camera's frames are at
+        /// `/v1/cameras/{namespace}/{name}/live.mp4` beneath it.
+        address: String,
     },
 }
 

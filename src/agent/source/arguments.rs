@@ -101,6 +101,9 @@ pub enum Error {
     /// The device's name has a form that is refused.
     #[error("the device must be a path below /dev/, such as /dev/video0")]
     Device,
+    /// Another agent's hub is read without FFmpeg.
+    #[error("another agent's hub is not read by FFmpeg")]
+    Hub,
 }
 
 impl Error {
@@ -190,6 +193,7 @@ pub fn build(source: &Source, resolved: &Resolved, profile: Profile, timeouts: T
             };
             Ok(test(&picture, *audio, profile))
         }
+        Source::Hub { .. } => Err(Error::Hub),
     }
 }
 

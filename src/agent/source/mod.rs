@@ -205,7 +205,7 @@ fn read_secrets(source: &Source, secrets: &dyn Secrets) -> Result<Resolved, Secr
             | Source::Hls { location, credentials } => (Some(location), credentials.as_ref(), None),
             Source::Rtmp { location } => (Some(location), None, None),
             Source::Srt { location, passphrase, .. } => (Some(location), None, passphrase.as_ref()),
-            Source::V4l2 { .. } | Source::Test { .. } => (None, None, None),
+            Source::V4l2 { .. } | Source::Test { .. } | Source::Hub { .. } => (None, None, None),
         };
     let url = match location {
         Some(Location::Secret(key)) => Some(read(key)?),

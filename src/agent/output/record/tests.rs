@@ -14,8 +14,8 @@ use crate::archive::lock::Holder;
 use crate::archive::{Archive, RecordingIndex};
 use crate::plan::report::{Reason, UnitReport, UnitState};
 use crate::plan::unit::{
-    ArchivePlan, Ingest, ObjectKey, ObjectKind, ObjectRef, PLAN_VERSION, Plan, Reconnect, Record, RecordMode,
-    RetentionRules, RetentionSchedule, SecretKey, Source, Unit, Work,
+    ArchivePlan, Ingest, ObjectKey, ObjectKind, ObjectRef, Plan, Reconnect, Record, RecordMode, RetentionRules,
+    RetentionSchedule, SecretKey, Source, Unit, Work,
 };
 
 #[derive(Debug)]
@@ -76,7 +76,7 @@ fn recording(name: &str, uid: &str, mode: RecordMode) -> Unit {
 }
 
 fn plan(root: &Path, units: Vec<Unit>) -> Plan {
-    Plan { version: PLAN_VERSION, agent: "test".into(), archives: vec![archive(root)], recordings: Vec::new(), units }
+    Plan { archives: vec![archive(root)], units, ..Plan::new("test") }
 }
 
 /// Waits until the report of a recording is as wanted.
