@@ -6,6 +6,7 @@
 //! | --- | --- |
 //! | [`api`] | what users write: the custom resources, their schema and CEL rules. Imports nothing of ours. |
 //! | [`media`] | formats and time: frames, fragmented MP4, HLS playlists, clocks. No IO. Imports nothing of ours. |
+//! | [`host`] | what a process asks of its machine: signals, and whether files changed. Imports nothing of ours. |
 //! | [`plan`] | pure: objects → validated plans (the contract to the data plane), reports → conditions (the contract back). |
 //! | [`archive`] | the recordings on disk: layout, index, coverage, retention, export, recovery. |
 //! | [`agent`] | the data plane: sources → hub → outputs, supervised; applies a changed plan by difference. |
@@ -22,6 +23,7 @@ pub mod archive;
 pub mod check;
 pub mod cli;
 pub mod gateway;
+pub mod host;
 pub mod local;
 pub mod media;
 pub mod plan;

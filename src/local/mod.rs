@@ -18,7 +18,6 @@ pub mod run;
 pub mod secrets;
 pub mod state;
 pub mod store;
-pub mod watch;
 pub mod world;
 
 pub use run::{Arguments, run};

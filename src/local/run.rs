@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::control::Control;
@@ -18,13 +18,14 @@ use super::data::{self, DataFolder};
 use super::machine;
 use super::manifests::{Declared, Manifests};
 use super::state::{self, State};
-use super::watch::Watcher;
 use super::world::LocalWorld;
 use crate::agent::metrics::{self, Exposition};
 use crate::agent::sidecar;
 use crate::gateway::guard::HostPolicy;
 use crate::gateway::world::ChangeKind;
 use crate::gateway::{self};
+use crate::host::signals::Signals;
+use crate::host::watch::Watcher;
 use crate::plan::unit::{ObjectKind, ObjectRef};
 
 /// How long open responses (live video, downloads) may go on once everything else has ended.
@@ -278,35 +279,4 @@ fn stream_path(reference: &ObjectRef, object: &serde_json::Value) -> Option<Stri
     }
     let file = if object["spec"]["output"]["mjpeg"].is_object() { "stream.mjpeg" } else { "index.m3u8" };
     Some(format!("live/{}/{}/{file}", reference.key.namespace, reference.key.name))
-}
-
-/// SIGINT and SIGTERM.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
-    }
-
-    /// The number of the next signal.
-    async fn next(&mut self) -> u8 {
-        tokio::select! {
-            _ = self.interrupt.recv() => 2,
-            _ = self.terminate.recv() => 15,
-        }
-    }
-
-    async fn first(mut self) -> Self {
-        self.next().await;
-        self
-    }
-
-    /// Ends the process when another signal comes, as a shell would report it.
-    async fn exit_on_second(mut self) {
-        let number = self.next().await;
-        std::process::exit(128 + i32::from(number));
-    }
 }

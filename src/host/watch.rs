@@ -1,6 +1,6 @@
-//! Tells when the manifests may have changed. Watches folders, not files, because editors save by renaming and Kubernetes
-//! swaps a link for a whole mounted `ConfigMap`; both would leave a watch on a file that is no longer there. Must not
-//! read manifests: whether anything really changed is for those who read them to say.
+//! Tells when files may have changed. Watches folders, not files, because editors save by renaming and Kubernetes swaps a link
+//! for a whole mounted `ConfigMap`; both would leave a watch on a file that is no longer there. Must not read the files:
+//! whether anything really changed is for those who read them to say.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ const QUIET: Duration = Duration::from_millis(150);
 /// A folder in which something changes all the time is read this often anyway.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Watches manifests.
+/// Watches files and folders.
 pub struct Watcher {
     events: RecommendedWatcher,
     changes: mpsc::Receiver<()>,
