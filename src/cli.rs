@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::agent::pod;
 use crate::{api, check, gateway, local, reference, retain};
 
 mod logging;
@@ -23,6 +24,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(local::Arguments),
+    Agent(pod::Arguments),
     Check(check::Arguments),
     Retain(retain::Arguments),
     Crds(api::crds::Arguments),
@@ -38,6 +40,7 @@ pub fn main() -> ExitCode {
     logging::set_up(cli.log_format);
     let result = match cli.command {
         Command::Run(arguments) => local::run(arguments),
+        Command::Agent(arguments) => pod::run(&arguments),
         Command::Check(arguments) => Ok(check::run(&arguments)),
         Command::Retain(arguments) => retain::run(&arguments),
         Command::Crds(arguments) => api::crds::run(&arguments).map(|()| ExitCode::SUCCESS),

@@ -7,12 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio::sync::watch;
 
+use super::access::gate::Gate;
 use super::hub::Hub;
 use super::output::hls::HlsStream;
 use super::output::hls::segmenter::Numbers;
 use super::output::mjpeg::MjpegStream;
 use super::output::snapshot::Snapshots;
 use super::retention::Retention;
+use super::source::guard::Guard;
 use crate::archive::lock::Holder;
 use crate::archive::{Archive, ArchiveError, WeakArchive};
 use crate::plan::unit::{DeclaredRecording, ObjectKey};
@@ -117,6 +119,10 @@ pub struct Registry {
     pub hls_numbers: Table<Numbers>,
     /// The recordings that the plan declares, running or not.
     pub declared: Declared,
+    /// Who may ask this agent for what.
+    pub gate: Arc<Gate>,
+    /// Where sources may not connect to.
+    pub source_guard: Guard,
 }
 
 /// Archives that somebody in this process still has open: opening one again shares it, instead of failing at our own lock.

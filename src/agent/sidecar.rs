@@ -5,43 +5,36 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Query, State};
-use axum::http::{StatusCode, header};
+use axum::http::header;
+use axum::middleware::from_fn_with_state;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
 use serde::Deserialize;
 
+use super::access::gate::guard;
 use super::metrics::{self, Exposition};
 use super::supervisor::Agent;
-use super::{output, recordings};
+use super::{output, probes, recordings};
 use crate::plan::report::Report;
 
 /// How long a report may be waited for; below the idle time-outs of common proxies.
 const LONG_POLL: Duration = Duration::from_secs(25);
 
-/// Everything that an agent serves in a pod: probes, metrics, its report, and the media of its units.
+/// Everything that an agent serves in a pod: probes, metrics, its report, and the media of its units, each to those only whom
+/// the plan allows. Callers on this machine are known by their address, so serve it with connection info.
 pub fn routes(agent: &Arc<Agent>) -> Router {
-    let control = Router::new()
-        .route("/healthz", get(|| async { "ok" }))
-        .route("/readyz", get(ready))
-        .route("/metrics", get(metrics))
-        .route("/v1/report", get(report))
-        .with_state(agent.clone());
-    let media = media_routes(agent);
-    control.merge(media).merge(output::sidecar_routes().with_state(agent.registry.clone()))
+    let control =
+        Router::new().route("/metrics", get(metrics)).route("/v1/report", get(report)).with_state(agent.clone());
+    let sidecar =
+        output::sidecar_routes(&agent.registry, &agent.board).merge(recordings::sidecar_routes(agent.registry.clone()));
+    let all = control.merge(probes::routes(agent)).merge(media_routes(agent)).merge(sidecar);
+    all.layer(from_fn_with_state(agent.registry.gate.clone(), guard))
 }
 
 /// The media of the agent's units only: what a gateway serves as its own.
 pub fn media_routes(agent: &Arc<Agent>) -> Router {
     output::routes().with_state(agent.registry.clone()).merge(recordings::routes(agent.registry.clone()))
-}
-
-async fn ready(State(agent): State<Arc<Agent>>) -> (StatusCode, &'static str) {
-    if agent.board.report().plan_hash.is_empty() {
-        (StatusCode::SERVICE_UNAVAILABLE, "no plan yet")
-    } else {
-        (StatusCode::OK, "ok")
-    }
 }
 
 async fn metrics(State(agent): State<Arc<Agent>>) -> impl IntoResponse {

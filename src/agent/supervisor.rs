@@ -3,14 +3,15 @@
 //! that is one file each under `source/` and `output/`.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, join_all};
 use jiff::Timestamp;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::difference::{Difference, difference};
@@ -64,6 +65,20 @@ pub struct Agent {
     launch: Launch,
     logs: Table<LogBuffer>,
     state: Mutex<State>,
+    /// Since when something has been carried out, while it is.
+    busy: StdMutex<Option<Instant>>,
+}
+
+/// The supervisor's state, held while something is carried out.
+struct Locked<'a> {
+    agent: &'a Agent,
+    state: MutexGuard<'a, State>,
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        self.agent.set_busy(None);
+    }
 }
 
 impl std::fmt::Debug for Agent {
@@ -87,18 +102,41 @@ impl Agent {
             launch,
             logs: Table::default(),
             state: Mutex::default(),
+            busy: StdMutex::default(),
         }
+    }
+
+    async fn lock(&self) -> Locked<'_> {
+        let state = self.state.lock().await;
+        self.set_busy(Some(Instant::now()));
+        Locked { agent: self, state }
+    }
+
+    fn set_busy(&self, since: Option<Instant>) {
+        *self.busy.lock().unwrap_or_else(PoisonError::into_inner) = since;
+    }
+
+    /// For how long one change has been carried out, if one is just now.
+    pub fn busy_for(&self) -> Option<Duration> {
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner).map(|since| since.elapsed())
     }
 
     /// Puts `plan` in force and returns when all that had to end has ended and all that had to begin has begun.
     pub async fn apply(&self, plan: &Plan) {
-        let mut state = self.state.lock().await;
+        self.apply_as(plan, plan.hash()).await;
+    }
+
+    /// [`Agent::apply`] of a plan that its writer knows by this hash.
+    pub async fn apply_as(&self, plan: &Plan, hash: String) {
+        let mut locked = self.lock().await;
+        let state = &mut *locked.state;
         let units = state.units.iter().map(|(object, (unit, _))| (object.clone(), unit.clone())).collect();
         let archives = state.archives.iter().map(|(key, (archive, _))| (key.clone(), archive.clone())).collect();
         let difference = difference(&units, &archives, plan);
-        self.board.set_plan_hash(plan.hash());
+        self.board.set_plan_hash(hash);
         self.registry.declared.set(&plan.recordings);
-        self.carry_out(&mut state, difference).await;
+        self.registry.source_guard.set(plan.guard.as_ref());
+        self.carry_out(state, difference).await;
     }
 
     async fn carry_out(&self, state: &mut State, difference: Difference) {
@@ -169,7 +207,8 @@ impl Agent {
 
     /// Ends a unit and begins it again. Returns whether there was one.
     pub async fn restart(&self, object: &ObjectRef) -> bool {
-        let mut state = self.state.lock().await;
+        let mut locked = self.lock().await;
+        let state = &mut *locked.state;
         let Some((unit, running)) = state.units.remove(object) else { return false };
         running.stop().await;
         let running = self.start(unit.object.clone(), &unit.uid, Task::Work(unit.work.clone()));
@@ -179,10 +218,11 @@ impl Agent {
 
     /// Ends everything in order: outputs and recordings first, then cameras, then archives.
     pub async fn shutdown(&self) {
-        let mut state = self.state.lock().await;
+        let mut locked = self.lock().await;
+        let state = &mut *locked.state;
         let stop = state.units.keys().cloned().collect();
         let close = state.archives.keys().cloned().collect();
-        self.carry_out(&mut state, Difference { stop, close, ..Difference::default() }).await;
+        self.carry_out(state, Difference { stop, close, ..Difference::default() }).await;
     }
 }
 

@@ -41,6 +41,11 @@ impl fmt::Debug for Secret {
 pub trait Secrets: fmt::Debug + Send + Sync {
     /// The value of a key, or `None` where the Secret or the key is missing.
     fn get(&self, key: &SecretKey) -> Option<Secret>;
+
+    /// The token that this agent shows to other agents, as it is now; `None` where there is only one agent.
+    fn agent_token(&self) -> Option<Secret> {
+        None
+    }
 }
 
 /// The state of all units of an agent, from which reports are made; one lock, short.

@@ -4,6 +4,7 @@
 pub mod capability;
 pub mod defaults;
 pub mod objects;
+pub mod read;
 pub mod report;
 pub mod resolve;
 pub mod status;

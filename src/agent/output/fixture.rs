@@ -166,7 +166,9 @@ impl Rig {
 
     /// Serves everything that the outputs offer.
     pub async fn serve(&self) -> Server {
-        let routes = super::routes().merge(super::sidecar_routes()).with_state(self.registry.clone());
+        let routes = super::routes()
+            .with_state(self.registry.clone())
+            .merge(super::sidecar_routes(&self.registry, &Arc::default()));
         serve(routes).await
     }
 }

@@ -21,11 +21,12 @@ use serde_json::json;
 use crate::agent::hub::{Ending, Event, Reach, Reader};
 use crate::agent::problem::Problem;
 use crate::agent::registry::Registry;
+use crate::agent::unit::Board;
 use crate::media::fmp4::boxes::write_full_box;
 use crate::media::fmp4::writer::{FragmentOptions, write_fragment, write_header};
 use crate::media::frame::{Frame, RunId};
-use crate::plan::report::Reason;
-use crate::plan::unit::ObjectKey;
+use crate::plan::report::{Reason, UnitState};
+use crate::plan::unit::{ObjectKey, ObjectKind, ObjectRef};
 
 /// Bytes that a client which has stopped reading may keep from being freed, besides what its socket holds.
 const BATCH: usize = 1 << 20;
@@ -42,8 +43,27 @@ pub const SEQUENCE_HEADER: &str = "x-camera-sequence";
 pub const ENDING_SCHEME: &str = "tag:camera-operator.dev,2026:run-ended";
 
 /// `/v1/cameras/{ns}/{name}/live.mp4`.
-pub fn routes() -> Router<Arc<Registry>> {
-    Router::new().route("/v1/cameras/{ns}/{name}/live.mp4", get(live))
+pub fn routes(registry: &Arc<Registry>, board: &Arc<Board>) -> Router {
+    let cameras = Cameras { registry: registry.clone(), board: board.clone() };
+    Router::new().route("/v1/cameras/{ns}/{name}/live.mp4", get(live)).with_state(cameras)
+}
+
+/// Hubs, and why one has nothing to give.
+#[derive(Debug, Clone)]
+struct Cameras {
+    registry: Arc<Registry>,
+    board: Arc<Board>,
+}
+
+impl Cameras {
+    /// Why no picture comes, in the camera's own words.
+    fn why_not(&self, key: ObjectKey) -> Problem {
+        let object = ObjectRef { kind: ObjectKind::Camera, key };
+        match self.board.unit(&object) {
+            Some(unit) if unit.state != UnitState::Running => Problem::unavailable(unit.reason, unit.message),
+            _ => Problem::unavailable(Reason::NoVideo, format!("{object} sends no pictures now.")),
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -58,12 +78,13 @@ fn parse_after(text: &str) -> Option<(RunId, u64)> {
 }
 
 async fn live(
-    State(registry): State<Arc<Registry>>,
+    State(cameras): State<Cameras>,
     Path((namespace, name)): Path<(String, String)>,
     Query(parameters): Query<Parameters>,
 ) -> Result<Response, Problem> {
     let key = ObjectKey { namespace, name };
-    let hub = registry.hubs.get(&key).ok_or_else(|| Problem::not_found(format!("No camera {key} runs here.")))?;
+    let hub =
+        cameras.registry.hubs.get(&key).ok_or_else(|| Problem::not_found(format!("No camera {key} runs here.")))?;
     let reader = match parameters.after.as_deref() {
         None => hub.subscribe(Reach::Whole),
         Some(after) => {
@@ -80,7 +101,7 @@ async fn live(
         Live { reader: reader.in_batches_of(BATCH), events: VecDeque::new(), chunks: VecDeque::new(), begun: false };
     let first = tokio::time::timeout(FIRST_FRAME, body.first()).await;
     let Ok(Some(headers)) = first else {
-        return Err(Problem::unavailable(Reason::NoVideo, format!("Camera {key} sends no pictures now.")));
+        return Err(cameras.why_not(key));
     };
     let chunks = stream::unfold(body, |mut body| async move {
         let chunk = body.next().await?;

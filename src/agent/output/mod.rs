@@ -20,6 +20,7 @@ use axum::http::Method;
 use tower_http::cors::{Any, CorsLayer};
 
 use super::registry::Registry;
+use super::unit::Board;
 
 /// The media that people and players fetch: `/live/{ns}/{stream}/…`. A page of any origin may read it.
 pub fn routes() -> Router<Arc<Registry>> {
@@ -32,6 +33,6 @@ pub fn routes() -> Router<Arc<Registry>> {
 }
 
 /// What other agents fetch: `/v1/cameras/{ns}/{name}/live.mp4`.
-pub fn sidecar_routes() -> Router<Arc<Registry>> {
-    live_mp4::routes()
+pub fn sidecar_routes(registry: &Arc<Registry>, board: &Arc<Board>) -> Router {
+    live_mp4::routes(registry, board)
 }

@@ -45,6 +45,14 @@ pub fn routes(registry: Arc<Registry>) -> Router {
     media.merge(api).with_state(Recordings { registry, exports: Arc::default() })
 }
 
+/// What a control plane and the retention job ask of an archive's recorder: `/v1/archives/{ns}/{name}/retention/…`.
+pub fn sidecar_routes(registry: Arc<Registry>) -> Router {
+    Router::new()
+        .route("/v1/archives/{ns}/{name}/retention/preview", get(retention::preview_archive))
+        .route("/v1/archives/{ns}/{name}/retention/run", post(retention::run_archive))
+        .with_state(Recordings { registry, exports: Arc::default() })
+}
+
 /// Players of any origin may read media.
 fn cors() -> CorsLayer {
     CorsLayer::new()

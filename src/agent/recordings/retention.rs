@@ -85,3 +85,21 @@ pub async fn run(
     let (keeper, only) = recordings.keeper(&namespace, &kind, &name).await?;
     Ok(Json(keeper.run(only, query.confirm).await?))
 }
+
+/// [`preview`] of a whole archive.
+pub async fn preview_archive(
+    recordings: State<Recordings>,
+    Path((namespace, name)): Path<(String, String)>,
+    query: Query<RunQuery>,
+) -> Result<Json<RetentionOutcome>, Problem> {
+    preview(recordings, Path((namespace, "archives".into(), name)), query).await
+}
+
+/// [`run`] of a whole archive.
+pub async fn run_archive(
+    recordings: State<Recordings>,
+    Path((namespace, name)): Path<(String, String)>,
+    query: Query<RunQuery>,
+) -> Result<Json<RetentionOutcome>, Problem> {
+    run(recordings, Path((namespace, "archives".into(), name)), query).await
+}

@@ -15,6 +15,7 @@ pub mod arguments;
 pub mod assembly;
 pub mod classify;
 pub mod ffmpeg;
+pub mod guard;
 pub mod process;
 pub mod reconnect;
 pub mod redact;
