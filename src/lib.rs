@@ -10,6 +10,7 @@
 //! | [`plan`] | pure: objects → validated plans (the contract to the data plane), reports → conditions (the contract back). |
 //! | [`archive`] | the recordings on disk: layout, index, coverage, retention, export, recovery. |
 //! | [`agent`] | the data plane: sources → hub → outputs, supervised; applies a changed plan by difference. |
+//! | [`operator`] | the control plane of a cluster: plans become objects, objects' states become statuses. |
 //! | [`check`] | validates manifests offline as the API server would. |
 //! | [`gateway`] | HTTP for people and apps: REST API, live and recorded media, the page. |
 //! | [`local`] | `camera-operator run`: control plane, agent and gateway in one process, from files. |
@@ -26,6 +27,7 @@ pub mod gateway;
 pub mod host;
 pub mod local;
 pub mod media;
+pub mod operator;
 pub mod plan;
 pub mod reference;
 pub mod retain;

@@ -2,13 +2,15 @@
 
 use kube::core::Rule;
 use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::condition::{Condition, Time};
 use super::duration::{self, Duration};
+use super::pod::PodOverrides;
 use super::quantity::{self, Quantity};
-use super::reference;
-use super::rule::matches;
+use super::reference::{self, SECRET_NAME_PATTERN};
+use super::rule::{matches, rule};
 
 /// What is wanted of an archive.
 #[derive(CustomResource, Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema, Default)]
@@ -26,12 +28,38 @@ use super::rule::matches;
     validation = reference::name_rule(),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
+    printcolumn(name = "Size", type_ = "string", json_path = ".spec.claim.size"),
     printcolumn(name = "Last-Retention", type_ = "date", json_path = ".status.retention.lastRun"),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = rule(
+    "!(has(self.claim) && has(self.existingClaim))",
+    "must not hold both claim and existingClaim: write claim to have a volume made, or existingClaim for one that is there"
+))]
+#[x_kube(validation = rule(
+    "!(has(self.existingClaim) && has(self.reclaimPolicy) && self.reclaimPolicy == 'Delete')",
+    "must not hold reclaimPolicy: Delete with existingClaim, which is yours to delete: leave reclaimPolicy out"
+))]
+#[x_kube(validation = rule(
+    "!has(oldSelf.claim) || has(self.claim)",
+    "must keep claim, because recordings are on it: make another Archive for another volume"
+))]
 pub struct ArchiveSpec {
+    /// The volume that is made for this archive: a PersistentVolumeClaim. In a cluster there is exactly one of claim and
+    /// existingClaim; camera-operator run keeps recordings in its data folder and needs neither.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim: Option<Claim>,
+    /// Name of a PersistentVolumeClaim in the same namespace that is there already. Instead of claim.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = SECRET_NAME_PATTERN))]
+    #[x_kube(validation = matches(SECRET_NAME_PATTERN,
+        "must be the name of a PersistentVolumeClaim: lower-case letters, digits, hyphens and dots, such as recordings"))]
+    pub existing_claim: Option<String>,
+    /// What becomes of the claim, and all recordings on it, when the Archive is deleted. Default: Retain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reclaim_policy: Option<ReclaimPolicy>,
     /// When the volume has less free space than this, the oldest recordings are deleted before their time, as far as their
     /// retention allows, and the archive says so. Default: 1Gi.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -40,6 +68,69 @@ pub struct ArchiveSpec {
     /// When the retention of all recordings of this archive is applied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retention: Option<ArchiveRetention>,
+    /// What is asked of the recorder's pod in a cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<PodOverrides>,
+}
+
+/// The volume of an archive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = rule(
+    "has(self.storageClassName) == has(oldSelf.storageClassName) && \
+     (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)",
+    "must keep its storageClassName, which a volume cannot change: make another Archive for another class"
+))]
+#[x_kube(validation = rule(
+    "has(self.accessModes) == has(oldSelf.accessModes) && (!has(self.accessModes) || self.accessModes == oldSelf.accessModes)",
+    "must keep its accessModes, which a volume cannot change: make another Archive for other modes"
+))]
+pub struct Claim {
+    /// How much room there is to be. It can grow later, where the storage class allows it, and never shrink.
+    #[x_kube(validation = quantity::between("1Mi", "1000Ti", "100Gi"), validation = grows())]
+    pub size: Quantity,
+    /// The kind of storage. Default: the cluster's default storage class.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = SECRET_NAME_PATTERN))]
+    #[x_kube(validation = matches(SECRET_NAME_PATTERN,
+        "must be the name of a StorageClass: lower-case letters, digits, hyphens and dots, such as fast"))]
+    pub storage_class_name: Option<String>,
+    /// How the volume is mounted; one writer is all that is needed. Default: ReadWriteOnce.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1, max = 3))]
+    pub access_modes: Vec<AccessMode>,
+}
+
+/// How a volume is mounted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum AccessMode {
+    /// By the pods of one node.
+    ReadWriteOnce,
+    /// By one pod.
+    ReadWriteOncePod,
+    /// By pods of many nodes.
+    ReadWriteMany,
+}
+
+impl AccessMode {
+    /// As a claim writes it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ReadWriteOnce => "ReadWriteOnce",
+            Self::ReadWriteOncePod => "ReadWriteOncePod",
+            Self::ReadWriteMany => "ReadWriteMany",
+        }
+    }
+}
+
+/// What becomes of the claim, and all recordings on it, when the Archive is deleted. Default: Retain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Default)]
+pub enum ReclaimPolicy {
+    /// The claim stays with all recordings.
+    #[default]
+    Retain,
+    /// The claim is deleted with all recordings.
+    Delete,
 }
 
 /// When retention runs, and what becomes of recordings that nobody declares any more.
@@ -108,6 +199,15 @@ pub fn schedule_pattern() -> String {
         "[0-6]|SUN|MON|TUE|WED|THU|FRI|SAT",
     ];
     format!("^{}$", fields.map(field).join(" "))
+}
+
+fn grows() -> Rule {
+    // What is no quantity has a message of its own.
+    let is = |path: &str| format!("{path}.matches({})", super::rule::literal(quantity::PATTERN));
+    rule(
+        format!("!{} || !{} || quantity(self).compareTo(quantity(oldSelf)) >= 0", is("self"), is("oldSelf")),
+        "must not be smaller than before, because a volume cannot shrink: write at least the size that was there",
+    )
 }
 
 fn schedule_rule() -> Rule {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::condition::Condition;
 use super::duration::{self, Duration};
+use super::pod::PodOverrides;
 use super::quantity::{self, Quantity};
 use super::reference::{self, SecretKeyReference, SecretReference};
 use super::rule::{exactly_one_of, matches, matches_not, rule};
@@ -55,6 +56,9 @@ pub struct CameraSpec {
     /// Whether to leave the camera alone: no connection is made, and what reads it waits. Default: false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
+    /// What is asked of the camera's pod in a cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<PodOverrides>,
 }
 
 /// Where pictures come from: exactly one field.
@@ -108,6 +112,10 @@ pub struct RtspSource {
     /// A Secret with the keys username and password, for digest or basic authentication.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials_secret_ref: Option<SecretReference>,
+    /// Whether the camera allows one session at a time. A cluster then ends the old pod before it starts a new one, at the
+    /// cost of a gap, instead of letting the two overlap. Default: false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub single_session: Option<bool>,
 }
 
 /// How the media travels: TCP (interleaved in the RTSP connection; passes every firewall) or UDP. Default: TCP.

@@ -7,11 +7,13 @@
 // The documentation of a field becomes the description that `kubectl explain` prints as it stands.
 #![allow(clippy::doc_markdown)]
 
+pub mod affinity;
 pub mod archive;
 pub mod camera;
 pub mod condition;
 pub mod crds;
 pub mod duration;
+pub mod pod;
 pub mod quantity;
 pub mod recording;
 pub mod reference;

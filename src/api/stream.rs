@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::condition::Condition;
 use super::duration::{self, Duration};
+use super::pod::PodOverrides;
 use super::reference::{self, ObjectReference};
 use super::rule::{exactly_one_of, rule};
 
@@ -35,6 +36,10 @@ use super::rule::{exactly_one_of, rule};
     "!(has(self.output.mjpeg) && has(self.audio))",
     "must not hold audio with output.mjpeg, which carries no sound: leave audio out"
 ))]
+#[x_kube(validation = rule(
+    "!(has(self.output.hls) && has(self.pod))",
+    "must not hold pod with output.hls, which is made in the pod of the camera: write pod into the Camera"
+))]
 pub struct StreamSpec {
     /// The camera whose pictures are sent.
     pub camera_ref: ObjectReference,
@@ -46,6 +51,9 @@ pub struct StreamSpec {
     /// Whether to stop the output. The camera and other outputs go on. Default: false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
+    /// What is asked of the stream's pod in a cluster; Motion JPEG only, because HLS is made in the camera's pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<PodOverrides>,
 }
 
 /// What is made of the pictures: exactly one field.

@@ -136,6 +136,12 @@ pub enum Reason {
     RecorderDown,
     /// Planned, and not yet taken up by the agent.
     Pending,
+    /// More clips are declared in the namespace than may run at once; this one begins when another has ended.
+    ClipLimitReached,
+    /// In a cluster, an archive whose spec names no volume.
+    ClaimMissing,
+    /// In a cluster, a V4L2 camera whose spec names no device resource.
+    DeviceMissing,
     /// The object's spec cannot be planned; only one that came around the schema can be like that.
     InvalidSpec,
     /// A programming error in this program; the unit is started again.

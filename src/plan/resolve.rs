@@ -1,5 +1,6 @@
 //! Objects → the plan of one agent that runs them all: defaults filled in, references resolved, what is suspended or lacks
-//! something left out and named with its reason. Pure; the grouping of a cluster will stand beside it and use the same parts.
+//! something left out and named with its reason. Pure; the grouping of a cluster (`plan::agents`) stands beside it and uses
+//! the same parts.
 
 use kube::{Resource, ResourceExt as _};
 
@@ -24,6 +25,14 @@ pub struct Environment {
     pub agent: String,
     /// Folder of all data; archives lie in `archives/<namespace>/<name>` beneath it.
     pub data: String,
+}
+
+impl Environment {
+    /// Folder of an archive.
+    fn root(&self, archive: &Archive) -> String {
+        let key = super::objects::key(archive);
+        format!("{}/archives/{}/{}", self.data.trim_end_matches('/'), key.namespace, key.name)
+    }
 }
 
 /// A plan and what could not go into it.
@@ -60,7 +69,8 @@ impl Planned {
     }
 }
 
-type Refusal = (Reason, String);
+/// Why nothing runs for an object.
+pub(super) type Refusal = (Reason, String);
 
 /// Plans all objects for one agent. Archives that nobody declares are added ([`Objects::default_archives`]).
 pub fn plan(objects: &Objects, environment: &Environment) -> Planned {
@@ -79,17 +89,19 @@ pub fn plan(objects: &Objects, environment: &Environment) -> Planned {
         take(ObjectKind::Stream, key, stream_unit(stream, key, objects));
     }
     let default_archives = objects.default_archives();
-    let mut archives: Vec<ArchivePlan> =
-        objects.archives.values().chain(&default_archives).map(|archive| archive_plan(archive, environment)).collect();
+    let mut archives: Vec<ArchivePlan> = objects
+        .archives
+        .values()
+        .chain(&default_archives)
+        .map(|archive| archive_plan(archive, environment.root(archive)))
+        .collect();
     archives.sort_by(|one, other| one.key.cmp(&other.key));
     let mut recordings = Vec::new();
     for (key, recording) in &objects.recordings {
-        take(ObjectKind::Recording, key, recording_unit(recording, key, objects, &archives));
-        recordings.push(DeclaredRecording {
-            key: key.clone(),
-            archive: archive_of(recording),
-            retention: retention_rules(recording.spec.retention.as_ref()),
-        });
+        let archive = archive_of(recording);
+        let is_there = archives.iter().any(|candidate| candidate.key == archive);
+        take(ObjectKind::Recording, key, recording_unit(recording, key, objects, is_there));
+        recordings.push(declared(recording, key));
     }
     units.sort_by(|one, other| one.object.cmp(&other.object));
     waiting.sort_by(|one, other| one.object.cmp(&other.object));
@@ -104,7 +116,8 @@ pub fn ingest_unit(camera: &Camera) -> Result<Unit, String> {
     Ok(unit(ObjectKind::Camera, camera, &key, Work::Ingest(ingest)))
 }
 
-fn unit<T: Resource>(kind: ObjectKind, object: &T, key: &ObjectKey, work: Work) -> Unit {
+/// The unit of an object.
+pub(super) fn unit<T: Resource>(kind: ObjectKind, object: &T, key: &ObjectKey, work: Work) -> Unit {
     Unit {
         uid: object.uid().unwrap_or_else(|| stable_uid(kind, key)),
         generation: object.meta().generation.unwrap_or(1),
@@ -113,6 +126,7 @@ fn unit<T: Resource>(kind: ObjectKind, object: &T, key: &ObjectKey, work: Work) 
     }
 }
 
+/// Refuses what its owner has suspended.
 fn suspended(suspend: Option<bool>) -> Result<(), Refusal> {
     match suspend {
         Some(true) => Err((Reason::Suspended, "suspended: set spec.suspend to false to go on".to_owned())),
@@ -120,7 +134,8 @@ fn suspended(suspend: Option<bool>) -> Result<(), Refusal> {
     }
 }
 
-fn camera_unit(camera: &Camera, key: &ObjectKey) -> Result<Unit, Refusal> {
+/// The connection to a camera, unless it is suspended.
+pub(super) fn camera_unit(camera: &Camera, key: &ObjectKey) -> Result<Unit, Refusal> {
     suspended(camera.spec.suspend)?;
     Ok(unit(ObjectKind::Camera, camera, key, Work::Ingest(ingest(camera, key)?)))
 }
@@ -137,7 +152,8 @@ fn camera_of<'a>(objects: &'a Objects, namespace: &str, name: &str) -> Result<(O
     }
 }
 
-fn stream_unit(stream: &Stream, key: &ObjectKey, objects: &Objects) -> Result<Unit, Refusal> {
+/// A stream's output, if it and its camera run.
+pub(super) fn stream_unit(stream: &Stream, key: &ObjectKey, objects: &Objects) -> Result<Unit, Refusal> {
     suspended(stream.spec.suspend)?;
     let (camera_key, camera) = camera_of(objects, &key.namespace, &stream.spec.camera_ref.name)?;
     if camera.spec.suspend == Some(true) {
@@ -155,17 +171,18 @@ fn stream_unit(stream: &Stream, key: &ObjectKey, objects: &Objects) -> Result<Un
     Ok(unit(ObjectKind::Stream, stream, key, work))
 }
 
-fn recording_unit(
+/// What records, if the recording is not suspended, its camera is declared and `has_archive` says that its archive is there.
+pub(super) fn recording_unit(
     recording: &Recording,
     key: &ObjectKey,
     objects: &Objects,
-    archives: &[ArchivePlan],
+    has_archive: bool,
 ) -> Result<Unit, Refusal> {
     suspended(recording.spec.suspend)?;
     // A suspended camera keeps its recordings' units: a clip's deadline goes on, and the gap is accounted for.
     let (camera, _) = camera_of(objects, &key.namespace, &recording.spec.camera_ref.name)?;
     let archive = archive_of(recording);
-    if !archives.iter().any(|candidate| candidate.key == archive) {
+    if !has_archive {
         return Err((
             Reason::ArchiveUnavailable,
             format!(
@@ -199,13 +216,14 @@ fn unspecified(message: &str) -> Refusal {
     (Reason::InvalidSpec, message.to_owned())
 }
 
-fn archive_plan(archive: &Archive, environment: &Environment) -> ArchivePlan {
+/// The archive as its agent runs it, in the folder `root`.
+pub(super) fn archive_plan(archive: &Archive, root: String) -> ArchivePlan {
     let key = super::objects::key(archive);
     let retention = archive.spec.retention.clone().unwrap_or_default();
     ArchivePlan {
         uid: archive.uid().unwrap_or_else(|| stable_uid(ObjectKind::Archive, &key)),
         generation: archive.metadata.generation.unwrap_or(1),
-        root: format!("{}/archives/{}/{}", environment.data.trim_end_matches('/'), key.namespace, key.name),
+        root,
         key,
         min_free_bytes: bytes(archive.spec.min_free.as_ref(), defaults::MIN_FREE),
         retention: RetentionSchedule {
@@ -213,6 +231,15 @@ fn archive_plan(archive: &Archive, environment: &Environment) -> ArchivePlan {
             time_zone: retention.time_zone.unwrap_or_else(|| defaults::TIME_ZONE.to_owned()),
             orphans_ms: retention.orphans.map(|orphans| orphans.milliseconds()),
         },
+    }
+}
+
+/// What retention keeps to for a recording, whether or not it runs.
+pub(super) fn declared(recording: &Recording, key: &ObjectKey) -> DeclaredRecording {
+    DeclaredRecording {
+        key: key.clone(),
+        archive: archive_of(recording),
+        retention: retention_rules(recording.spec.retention.as_ref()),
     }
 }
 
@@ -253,7 +280,8 @@ fn quantizer(quality: i32) -> i32 {
     31 - (quality.clamp(1, 100) - 1) * 29 / 99
 }
 
-fn ingest(camera: &Camera, key: &ObjectKey) -> Result<Ingest, Refusal> {
+/// The connection to a camera, whether or not it is suspended.
+pub(super) fn ingest(camera: &Camera, key: &ObjectKey) -> Result<Ingest, Refusal> {
     let spec = &camera.spec;
     let reconnect = spec.reconnect.clone().unwrap_or_default();
     let buffer = spec.buffer.clone().unwrap_or_default();
