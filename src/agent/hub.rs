@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use tokio::sync::watch;
 
@@ -88,10 +89,17 @@ pub struct Statistics {
     pub readers: u64,
     /// Bytes of payload in the ring now.
     pub ring_bytes: u64,
+    /// Runs that ended while the unit went on.
+    pub cuts: u64,
+    /// When the newest video frame was published.
+    pub newest_video: Option<Instant>,
 }
 
 impl Statistics {
     fn count(&mut self, frame: &Frame) {
+        if frame.track == TrackKind::Video {
+            self.newest_video = Some(Instant::now());
+        }
         let (frames, bytes) = match frame.track {
             TrackKind::Video => (&mut self.video_frames, &mut self.video_bytes),
             TrackKind::Audio => (&mut self.audio_frames, &mut self.audio_bytes),
@@ -218,6 +226,7 @@ impl Hub {
             let mut ring = self.shared.ring();
             // A dead run's pictures are no place for a new reader to start.
             ring.key = None;
+            ring.statistics.cuts += u64::from(ending.reason != Reason::ShuttingDown);
             ring.push(Entry::Ended(Arc::new(ending)));
             ring.end()
         };

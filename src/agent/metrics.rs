@@ -1,9 +1,13 @@
 //! The agent's Prometheus metrics, made at each scrape from the board and the registry, so that what no longer runs is no
 //! longer told. Labels are namespace and name of objects only, never of clients. Must not change anything.
 
-use prometheus::{Encoder as _, GaugeVec, IntCounterVec, IntGaugeVec, Opts, Registry as Families, TextEncoder};
+use std::time::Duration;
+
+use prometheus::{CounterVec, Encoder as _, GaugeVec, IntCounterVec, IntGaugeVec, Opts, Registry as Families, TextEncoder};
 
 use super::registry::Registry;
+use super::retention_tally::RunState;
+use crate::archive::retention::DeletionReason;
 use crate::plan::report::{Report, UnitState};
 use crate::plan::unit::ObjectKey;
 
@@ -37,6 +41,23 @@ impl Exposition {
         for (labels, value) in values {
             if let Ok(counter) = family.get_metric_with_label_values(&labels) {
                 counter.inc_by(value);
+            }
+        }
+        let _ = self.families.register(Box::new(family));
+    }
+
+    /// A counter family of seconds.
+    pub fn seconds(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+        values: impl IntoIterator<Item = (Vec<String>, Duration)>,
+    ) {
+        let Ok(family) = CounterVec::new(Self::options(name, help), labels) else { return };
+        for (labels, value) in values {
+            if let Ok(counter) = family.get_metric_with_label_values(&labels) {
+                counter.inc_by(value.as_secs_f64());
             }
         }
         let _ = self.families.register(Box::new(family));
@@ -99,7 +120,9 @@ pub fn collect(exposition: &Exposition, report: &Report, registry: &Registry) {
     collect_units(exposition, report);
     collect_hubs(exposition, registry);
     collect_recordings(exposition, report);
+    collect_meters(exposition, registry);
     collect_archives(exposition, report);
+    collect_retention(exposition, registry);
 }
 
 fn collect_units(exposition: &Exposition, report: &Report) {
@@ -114,6 +137,15 @@ fn collect_units(exposition: &Exposition, report: &Report) {
         "Whether a unit is in a state (1) or not (0).",
         &["namespace", "name", "kind", "state"],
         states,
+    );
+    exposition.gauges(
+        "unit_reason",
+        "1 for the reason that a unit gives for its state.",
+        &["namespace", "name", "kind", "reason"],
+        report.units.iter().map(|unit| {
+            let labels = object_and(&unit.object.key, &[unit.object.kind.plural(), &unit.reason.name()]);
+            (labels, 1)
+        }),
     );
     exposition.counters(
         "camera_reconnects_total",
@@ -169,6 +201,20 @@ fn collect_hubs(exposition: &Exposition, registry: &Registry) {
         by_track(|statistics| [statistics.video_bytes, statistics.audio_bytes]),
     );
     exposition.counters(
+        "camera_cuts_total",
+        "How often a camera that sent pictures was cut.",
+        &OBJECT,
+        hubs.iter().map(|(key, statistics)| (object(key), statistics.cuts)),
+    );
+    exposition.ratios(
+        "camera_seconds_since_frame",
+        "Time since the newest picture of a camera; absent before its first one.",
+        &OBJECT,
+        hubs.iter().filter_map(|(key, statistics)| {
+            Some((object(key), statistics.newest_video?.elapsed().as_secs_f64()))
+        }),
+    );
+    exposition.counters(
         "hub_lost_entries_total",
         "Frames that readers of a camera missed because they were too slow.",
         &OBJECT,
@@ -208,6 +254,66 @@ fn collect_recordings(exposition: &Exposition, report: &Report) {
     );
 }
 
+fn collect_meters(exposition: &Exposition, registry: &Registry) {
+    let meters = registry.meters.all();
+    exposition.seconds(
+        "recording_wanted_seconds_total",
+        "How long a continuous recording has been wanted, since its unit started.",
+        &OBJECT,
+        meters.iter().map(|(key, meter)| (object(key), meter.wanted())),
+    );
+    exposition.seconds(
+        "recording_held_seconds_total",
+        "How much of that is on the disk, as coverage counts it.",
+        &OBJECT,
+        meters.iter().map(|(key, meter)| (object(key), meter.held())),
+    );
+}
+
+fn collect_retention(exposition: &Exposition, registry: &Registry) {
+    let tallies: Vec<_> =
+        registry.retention.all().into_iter().map(|(key, retention)| (key, retention.tally())).collect();
+    exposition.gauges(
+        "archive_retention_state",
+        "How the newest retention run of an archive went (1), among the ways that it can go.",
+        &["namespace", "name", "state"],
+        tallies.iter().flat_map(|(key, tally)| {
+            RunState::ALL.map(|state| {
+                (object_and(key, &[state.name()]), i64::from(tally.state == Some(state)))
+            })
+        }),
+    );
+    exposition.ratios(
+        "archive_retention_last_run_timestamp_seconds",
+        "When the retention rules were last applied to a whole archive.",
+        &OBJECT,
+        tallies.iter().filter_map(|(key, tally)| Some((object(key), tally.last_run?.0 as f64 / 1e6))),
+    );
+    let deleted = |pick: fn((u64, u64)) -> u64| {
+        // Every rule from the start: of a counter that appears with its first count, Prometheus would miss that one.
+        let lines = tallies.iter().flat_map(move |(key, tally)| {
+            DeletionReason::ALL.map(move |reason| {
+                let counts = tally.deleted.get(&reason).copied().unwrap_or_default();
+                (object_and(key, &[&format!("{reason:?}")]), pick(counts))
+            })
+        });
+        lines.collect::<Vec<_>>()
+    };
+    let labels = ["namespace", "name", "reason"];
+    exposition.counters(
+        "archive_deleted_files_total",
+        "Files that retention deleted from an archive, by the rule that named them.",
+        &labels,
+        deleted(|(files, _)| files),
+    );
+    exposition.counters(
+        "archive_deleted_bytes_total",
+        "Bytes that retention deleted from an archive, by the rule that named them.",
+        &labels,
+        deleted(|(_, bytes)| bytes),
+    );
+}
+
 fn collect_archives(exposition: &Exposition, report: &Report) {
     let archives = &report.archives;
     exposition.gauges(
@@ -232,8 +338,13 @@ fn collect_archives(exposition: &Exposition, report: &Report) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+
     use super::*;
-    use crate::media::frame::UtcMicros;
+    use crate::agent::hub::{Ending, Hub, Limits};
+    use crate::media::frame::{Codec, Configuration, Frame, FrameKind, RunId, TrackConfiguration, TrackKind, UtcMicros};
     use crate::plan::report::{Reason, UnitReport};
     use crate::plan::unit::{ObjectKind, ObjectRef};
 
@@ -260,5 +371,69 @@ mod tests {
         assert!(text.contains(&format!("{} 1", line("Reconnecting"))), "{text}");
         assert!(text.contains(&format!("{} 0", line("Running"))), "{text}");
         assert!(text.contains(r#"camera_operator_camera_reconnects_total{name="door",namespace="shop"} 3"#), "{text}");
+        let reason = r#"camera_operator_unit_reason{kind="cameras",name="door",namespace="shop",reason="Stalled"} 1"#;
+        assert!(text.contains(reason), "{text}");
+    }
+
+    fn configuration() -> Arc<Configuration> {
+        let video = TrackConfiguration {
+            codec: Codec::H264,
+            timescale: 1000,
+            sample_entry: Bytes::new(),
+            codec_string: "avc1.42c01e".into(),
+            width: 64,
+            height: 48,
+            sample_rate: 0,
+            channels: 0,
+        };
+        Arc::new(Configuration { generation: 0, video: Arc::new(video), audio: None })
+    }
+
+    fn frame() -> Frame {
+        Frame {
+            run: RunId(1),
+            sequence: 1,
+            track: TrackKind::Video,
+            decode_time: 0,
+            composition_offset: 0,
+            duration: 40,
+            kind: FrameKind::Key,
+            generation: 0,
+            utc: UtcMicros(0),
+            payload: Bytes::from_static(&[0; 100]),
+        }
+    }
+
+    #[test]
+    fn the_age_of_the_newest_picture_is_told_once_there_is_one() {
+        let registry = Registry::default();
+        let hub = Arc::new(Hub::new(Limits { duration_micros: 1_000_000, bytes: 1 << 20 }));
+        registry.hubs.insert(ObjectKey::new("shop", "door"), hub.clone());
+        let text = || {
+            let exposition = Exposition::default();
+            collect(&exposition, &Report::default(), &registry);
+            exposition.encode()
+        };
+        let age = r#"camera_operator_camera_seconds_since_frame{name="door",namespace="shop"}"#;
+        assert!(!text().contains(age));
+        let sound = Frame { track: TrackKind::Audio, ..frame() };
+        hub.publish(&configuration(), [sound]);
+        assert!(!text().contains(age), "sound alone is no sign of a picture");
+        hub.publish(&configuration(), [frame()]);
+        assert!(text().contains(age), "{}", text());
+    }
+
+    #[test]
+    fn a_cut_counts_and_a_stop_does_not() {
+        let registry = Registry::default();
+        let hub = Arc::new(Hub::new(Limits { duration_micros: 1_000_000, bytes: 1 << 20 }));
+        registry.hubs.insert(ObjectKey::new("shop", "door"), hub.clone());
+        for reason in [Reason::Stalled, Reason::SourceEnded, Reason::ShuttingDown] {
+            hub.end_run(Ending { run: RunId(1), reason, message: String::new(), at: UtcMicros(0) });
+        }
+        let exposition = Exposition::default();
+        collect(&exposition, &Report::default(), &registry);
+        let text = exposition.encode();
+        assert!(text.contains(r#"camera_operator_camera_cuts_total{name="door",namespace="shop"} 2"#), "{text}");
     }
 }

@@ -13,6 +13,7 @@ pub mod problem;
 pub mod recordings;
 pub mod registry;
 pub mod retention;
+pub mod retention_tally;
 pub mod sidecar;
 pub mod source;
 pub mod supervisor;

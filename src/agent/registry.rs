@@ -12,6 +12,7 @@ use super::hub::Hub;
 use super::output::hls::HlsStream;
 use super::output::hls::segmenter::Numbers;
 use super::output::mjpeg::MjpegStream;
+use super::output::record::meter::Meter;
 use super::output::snapshot::Snapshots;
 use super::retention::Retention;
 use super::source::guard::Guard;
@@ -117,6 +118,8 @@ pub struct Registry {
     pub hls: Table<HlsStream>,
     /// The numbers that a stopped HLS stream would have used next, so that they never go back while this process lives.
     pub hls_numbers: Table<Numbers>,
+    /// How much of what is wanted continuous recordings hold, by recording.
+    pub meters: Table<Meter>,
     /// The recordings that the plan declares, running or not.
     pub declared: Declared,
     /// Who may ask this agent for what.

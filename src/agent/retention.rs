@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
+use super::retention_tally::Tally;
 use super::unit::UnitContext;
 use crate::archive::coverage::last_closed_hour;
 use crate::archive::index::{Gap, RecordingPath};
@@ -35,6 +36,7 @@ pub struct Retention {
     schedule: Schedule,
     context: UnitContext,
     wake: Notify,
+    tally: Mutex<Tally>,
 }
 
 impl fmt::Debug for Retention {
@@ -71,7 +73,17 @@ impl Retention {
             schedule: Schedule::parse(&plan.retention.schedule, &plan.retention.time_zone)?,
             context: context.clone(),
             wake: Notify::new(),
+            tally: Mutex::default(),
         })
+    }
+
+    /// What its runs have done in this process.
+    pub fn tally(&self) -> Tally {
+        self.locked_tally().clone()
+    }
+
+    fn locked_tally(&self) -> MutexGuard<'_, Tally> {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether this archive holds a recording of that name.
@@ -104,11 +116,21 @@ impl Retention {
     /// # Errors
     /// When the archive cannot be read.
     pub async fn run(&self, only: Option<RecordingPath>, confirmed: bool) -> Result<RetentionOutcome, ArchiveError> {
+        let whole = only.is_none();
+        let outcome = self.delete(only, confirmed).await;
+        self.locked_tally().count(outcome.as_ref(), whole, now());
+        if let Ok(outcome) = &outcome {
+            self.tell(outcome);
+        }
+        outcome
+    }
+
+    async fn delete(&self, only: Option<RecordingPath>, confirmed: bool) -> Result<RetentionOutcome, ArchiveError> {
         let request = self.request(only, confirmed)?;
         let archive = self.archive.clone();
         self.tell_rules().await?;
         let logs = self.context.logs.clone();
-        let outcome = off_runtime(move || {
+        off_runtime(move || {
             retention_run::run(&archive, &request, now(), &mut |line| match &line.failed {
                 None => {
                     let text = format!("deleted {}/{}/{}: {}", line.namespace, line.recording, line.file, line.reason);
@@ -122,9 +144,7 @@ impl Retention {
                 }
             })
         })
-        .await?;
-        self.tell(&outcome);
-        Ok(outcome)
+        .await
     }
 
     fn request(&self, only: Option<RecordingPath>, confirmed: bool) -> Result<Request, ArchiveError> {
@@ -203,7 +223,9 @@ impl Retention {
     async fn last_run(&self) -> Timestamp {
         let archive = self.archive.clone();
         let state = off_runtime(move || retention_run::read_state(&archive)).await;
-        let last = state.ok().and_then(|state| state.last_run).map(UtcMicros::timestamp);
+        let last = state.ok().and_then(|state| state.last_run);
+        self.locked_tally().last_run = last;
+        let last = last.map(UtcMicros::timestamp);
         if let Err(error) = self.tell_rules().await {
             tracing::warn!(archive = %self.plan.key, %error, "cannot write the retention rules into the archive");
         }

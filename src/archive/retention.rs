@@ -136,6 +136,11 @@ pub enum DeletionReason {
     Orphan,
 }
 
+impl DeletionReason {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::MaxAge, Self::MaxSize, Self::MinFree, Self::Orphan];
+}
+
 impl fmt::Display for DeletionReason {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {

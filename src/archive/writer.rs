@@ -49,6 +49,8 @@ pub struct Writer {
     file: Option<OpenFile>,
     /// The file before the one that is open.
     last: Option<FileEntry>,
+    /// Covered by the files that this writer has ended, microseconds.
+    covered_micros: i64,
     synced: Instant,
 }
 
@@ -60,12 +62,17 @@ impl Writer {
         if let Some(last) = &last {
             cutter.resume_after(last.run, last.last_sequence);
         }
-        Ok(Self { synced: first_sync(&index), index, cutter, opening: None, file: None, last })
+        Ok(Self { synced: first_sync(&index), index, cutter, opening: None, file: None, last, covered_micros: 0 })
     }
 
     /// The index that it writes.
     pub const fn index(&self) -> &Arc<RecordingIndex> {
         &self.index
+    }
+
+    /// How much this writer has put on the disk, microseconds, as coverage counts it.
+    pub fn covered_micros(&self) -> i64 {
+        self.covered_micros + self.file.as_ref().map_or(0, |file| file.entry.entry().covered_micros)
     }
 
     /// The run and sequence up to which frames are in files that were closed before this writer began: a hub that still holds
@@ -256,6 +263,7 @@ impl Writer {
         let entry = file.entry.entry().clone();
         self.index.close_live(&entry)?;
         self.synced = Instant::now();
+        self.covered_micros += entry.covered_micros;
         self.last = Some(entry);
         self.file = None;
         Ok(())
@@ -271,6 +279,7 @@ impl Writer {
         }
         entry.gap_after.get_or_insert_with(|| RECORDER_DOWN.to_owned());
         self.index.abandon_live(&entry);
+        self.covered_micros += entry.covered_micros;
         self.last = Some(entry);
     }
 }

@@ -11,10 +11,12 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 
 mod facts;
+pub mod meter;
 mod sink;
 #[cfg(test)]
 mod tests;
 
+use meter::Meter;
 use sink::Sink;
 
 use crate::agent::hub::{Event, Hub, Reach, Reader};
@@ -56,6 +58,16 @@ enum End {
 
 /// Records until it is cancelled or its clip is complete.
 pub async fn run(context: UnitContext, record: Record) {
+    let meter = Arc::new(Meter::default());
+    let is_continuous = matches!(record.mode, RecordMode::Continuous { .. });
+    if is_continuous {
+        context.registry.meters.insert(context.object.key.clone(), meter.clone());
+    }
+    record_until_done(&context, &record, &meter).await;
+    context.registry.meters.remove(&context.object.key, &meter);
+}
+
+async fn record_until_done(context: &UnitContext, record: &Record, meter: &Meter) {
     loop {
         let message = format!("waiting for archive {}", record.archive);
         context.set_state(UnitState::Waiting, Reason::ArchiveUnavailable, message);
@@ -65,13 +77,13 @@ pub async fn run(context: UnitContext, record: Record) {
         };
         let gone = replaced(&context.registry.archives, &record.archive, archive.clone());
         tokio::pin!(gone);
-        let Some(sink) = open(&context, &record, &archive, gone.as_mut()).await else {
+        let Some(sink) = open(context, record, &archive, gone.as_mut()).await else {
             if context.cancel.is_cancelled() {
                 return;
             }
             continue;
         };
-        let mut recorder = Recorder::new(&context, &record, sink);
+        let mut recorder = Recorder::new(context, record, meter, sink);
         match recorder.record(gone).await {
             End::Cancelled => {
                 recorder.leave(Reason::ShuttingDown).await;
@@ -199,6 +211,9 @@ async fn until(instant: Option<Instant>) {
 struct Recorder<'a> {
     context: &'a UnitContext,
     record: &'a Record,
+    meter: &'a Meter,
+    /// How much of the sink the meter has.
+    metered: Duration,
     /// `None` only while it is being flushed, and once it was lost there.
     sink: Option<Sink>,
     /// When what waits must be written.
@@ -210,9 +225,18 @@ struct Recorder<'a> {
 }
 
 impl<'a> Recorder<'a> {
-    fn new(context: &'a UnitContext, record: &'a Record, sink: Sink) -> Self {
-        let sink = Some(sink);
-        Self { context, record, sink, flush_at: None, facts_at: Instant::now(), trouble: None, recording: false }
+    fn new(context: &'a UnitContext, record: &'a Record, meter: &'a Meter, sink: Sink) -> Self {
+        Self {
+            context,
+            record,
+            meter,
+            metered: Duration::ZERO,
+            sink: Some(sink),
+            flush_at: None,
+            facts_at: Instant::now(),
+            trouble: None,
+            recording: false,
+        }
     }
 
     /// Records from one hub after the other.
@@ -347,6 +371,7 @@ impl<'a> Recorder<'a> {
             let Some(sink) = self.sink.take() else { return Some(End::SinkLost) };
             let (sink, result) = sink.flush().await;
             self.sink = sink;
+            self.count();
             match result {
                 Ok(()) => {
                     if self.trouble.is_some() {
@@ -366,6 +391,16 @@ impl<'a> Recorder<'a> {
                     }
                 }
             }
+        }
+    }
+
+    /// Tells the meter what has been written.
+    fn count(&mut self) {
+        let Some(covered) = self.sink.as_ref().and_then(Sink::covered) else { return };
+        // The end of a file may correct the length of its last picture downwards.
+        if let Some(more) = covered.checked_sub(self.metered) {
+            self.meter.add(more);
+            self.metered = covered;
         }
     }
 

@@ -74,6 +74,14 @@ impl Sink {
         }
     }
 
+    /// How much this sink has put on the disk, as coverage counts it; `None` for a clip, whose coverage is told at its end.
+    pub(super) fn covered(&self) -> Option<Duration> {
+        match self {
+            Self::Continuous(writer) => Some(Duration::from_micros(writer.covered_micros().max(0).cast_unsigned())),
+            Self::Clip(_) => None,
+        }
+    }
+
     /// No more will come to this writer.
     pub(super) fn leave(&mut self, reason: Reason) {
         match self {

@@ -173,7 +173,12 @@ async fn a_camera_is_recorded_around_the_clock_and_as_a_clip_and_a_changed_plan_
         assert!((pair[1].start.0 - pair[0].end.0).abs() < 20_000, "{pair:?}");
     }
 
+    let meter = agent.registry.meters.get(&key("always")).expect("the recording is metered");
+    assert!(meter.held() > Duration::ZERO && meter.held() < meter.wanted() + Duration::from_secs(1), "{meter:?}");
+    assert!(agent.registry.meters.get(&key("match")).is_none(), "a clip has no objective");
+
     agent.shutdown().await;
+    assert!(agent.registry.meters.get(&key("always")).is_none(), "what does not run is not told");
     drop(index);
     // All is closed and whole, and the lock is free.
     let archive = Archive::open(folder.path(), &Holder::this_process("test")).expect("free");
