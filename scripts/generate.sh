@@ -3,17 +3,18 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-generated=(crds docs/openapi.json docs/api-reference.md)
+generated=(crds charts/camera-operator/files/crds docs/openapi.json docs/api-reference.md)
 
 target=.
 if [ "${1:-}" = --check ]; then
     target=$(mktemp -d)
     trap 'rm -rf "$target"' EXIT
-    mkdir "$target/docs"
+    mkdir -p "$target/docs" "$target/charts/camera-operator/files"
 fi
 cargo build --quiet --locked
 program=target/debug/camera-operator
 "$program" crds --dir "$target/crds"
+"$program" crds --dir "$target/charts/camera-operator/files/crds"
 "$program" openapi --file "$target/docs/openapi.json"
 "$program" reference --file "$target/docs/api-reference.md"
 [ "$target" != . ] || exit 0

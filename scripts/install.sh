@@ -5,6 +5,7 @@
 #   scripts/install.sh page    Node.js for building the page in the browser
 #   scripts/install.sh test    both, and the real peers that the tests use: an RTSP server, a browser, nginx with RTMP
 #   scripts/install.sh lint    cargo-deny, built once into .cache/tools
+#   scripts/install.sh chart   what checks the chart: Helm, kubeconform and Kustomize, built once into .cache/tools; promtool, Lua
 #
 # It acts by itself on Debian and Ubuntu as root. Nothing is touched when all is there.
 set -euo pipefail
@@ -16,6 +17,12 @@ export PATH="$tools/bin:$PATH"
 
 node_major=22 # what is fetched where the distribution's Node.js is too old for the page's build
 deny_version=0.20.2
+helm_version=v3.22.0
+kubeconform_version=v0.8.0
+kustomize_version=v5.8.1
+# Whose custom resource definitions the chart and the examples use.
+prometheus_operator_version=v0.85.0
+argocd_version=v3.1.0
 
 say() { printf '%s\n' "$*" >&2; }
 have() { command -v "$1" >/dev/null 2>&1; }
@@ -142,6 +149,7 @@ install_test() {
     if ! have "${CHROMIUM:-chromium}"; then
         install_packages chromium
     fi
+    install_chart
 }
 
 # Licences, banned crates and sources. A few minutes once; `make lint` does without it where it is missing.
@@ -152,13 +160,69 @@ install_lint() {
     cargo install --quiet --locked --root "$tools" "cargo-deny@$deny_version" </dev/null
 }
 
+# A Go program, built from source into .cache/tools.
+install_go_program() { # <command> <package@version>
+    have "$1" && return 0
+    say "Building $1 ${2##*@} into .cache/tools (a minute or two, once)"
+    CGO_ENABLED=0 GOBIN="$tools/bin" GOFLAGS=-trimpath go install -ldflags "-s -w" "$2" </dev/null ||
+        say "$1 cannot be built, so what needs it is not checked."
+}
+
+# Copies definitions that a Go module holds: <module@version> <files within it>…
+install_definitions() {
+    local module=$1 folder file
+    shift
+    for file in "$@"; do
+        [ -e "$tools/share/definitions/$(basename "$file")" ] || folder=missing
+    done
+    [ -n "${folder:-}" ] || return 0
+    folder=$(go mod download -json "$module" </dev/null | sed -n 's/^\t"Dir": "\(.*\)",\{0,1\}$/\1/p')
+    [ -d "$folder" ] || { say "$module cannot be had, so manifests of its kinds are not checked."; return 0; }
+    mkdir -p "$tools/share/definitions"
+    for file in "$@"; do
+        install -m 644 "$folder/$file" "$tools/share/definitions/"
+    done
+}
+
+# What checks the chart. What cannot be had is said here, and its checks are skipped by name.
+install_chart() {
+    if have go; then
+        mkdir -p "$tools/bin"
+        install_go_program helm "helm.sh/helm/v3/cmd/helm@$helm_version"
+        install_go_program kubeconform "github.com/yannh/kubeconform/cmd/kubeconform@$kubeconform_version"
+        install_go_program kustomize "sigs.k8s.io/kustomize/kustomize/v5@$kustomize_version"
+        local monitoring=example/prometheus-operator-crd/monitoring.coreos.com_
+        install_definitions "github.com/prometheus-operator/prometheus-operator@$prometheus_operator_version" \
+            "${monitoring}prometheusrules.yaml" "${monitoring}servicemonitors.yaml" "${monitoring}podmonitors.yaml"
+        install_definitions "github.com/argoproj/argo-cd/v3@$argocd_version" manifests/crds/application-crd.yaml
+    else
+        say "Go is missing (https://go.dev/dl), so Helm, kubeconform and Kustomize are not built, and what needs them is not checked."
+    fi
+    is_debian || { say "Install promtool (of Prometheus) and Lua 5.1, or the alerts and health checks are not checked."; return 0; }
+    if ! have promtool; then
+        # Only this program out of the package: the package itself would start a server.
+        local folder
+        folder=$(mktemp -d)
+        if (cd "$folder" && { apt-get -qq download prometheus || { is_root && apt-get -qq update && apt-get -qq download prometheus; }; }) >/dev/null 2>&1 </dev/null; then
+            mkdir -p "$tools/bin"
+            dpkg-deb --fsys-tarfile "$folder"/prometheus_*.deb | tar -x -O ./usr/bin/promtool >"$tools/bin/promtool"
+            chmod 755 "$tools/bin/promtool"
+        else
+            say "Debian's package prometheus cannot be had, so the alerts are not checked."
+        fi
+        rm -rf "$folder"
+    fi
+    have lua5.1 || install_packages lua5.1
+}
+
 case "$purpose" in
     run) install_run ;;
     page) install_node ;;
     test) install_test ;;
     lint) install_lint ;;
+    chart) install_chart ;;
     *)
-        say "usage: scripts/install.sh run | page | test | lint"
+        say "usage: scripts/install.sh run | page | test | lint | chart"
         exit 2
         ;;
 esac
