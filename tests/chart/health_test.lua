@@ -40,6 +40,8 @@ local cases = {
   { "a reason of a later version", object({ condition("Ready", "False", "SomethingNew", "what") }), "Degraded", "SomethingNew" },
   { "suspended", object({ condition("Ready", "False", "Suspended", "suspended") }, { spec = { suspend = true } }), "Suspended", "spec.suspend" },
   { "stopped over HTTP", object({ condition("Ready", "False", "Suspended", "stopped") }), "Suspended", "stopped" },
+  { "waits for other clips", object({ condition("Ready", "False", "ClipLimitReached", "10 clips") }, { kind = "Recording" }), "Progressing", "ClipLimitReached" },
+  { "archive without a volume", object({ condition("Ready", "False", "ClaimMissing", "write spec.claim") }, { kind = "Archive" }), "Degraded", "write spec.claim" },
   { "archive full", object({ condition("Ready", "False", "ArchiveFull", "no room") }, { kind = "Archive" }), "Degraded", "ArchiveFull" },
   { "clip goes on", object({ ready, condition("Complete", "False", "Recording", "recording") }, { kind = "Recording" }), "Healthy", "Streaming" },
   { "clip over, camera gone", object({ condition("Ready", "False", "CameraUnavailable", "gone"), condition("Complete", "True", "DeadlineReached", "has its full length") }), "Healthy", "full length" },

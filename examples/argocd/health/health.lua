@@ -9,6 +9,7 @@ local passing = {
   ArchiveUnavailable = true,
   ReportUnavailable = true,
   UpdatePending = true,
+  ClipLimitReached = true,
   ShuttingDown = true,
   ClockStepped = true,
   ConfigurationChanged = true,
