@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use prometheus::{CounterVec, Encoder as _, GaugeVec, IntCounterVec, IntGaugeVec, Opts, Registry as Families, TextEncoder};
+use prometheus::{
+    CounterVec, Encoder as _, GaugeVec, IntCounterVec, IntGaugeVec, Opts, Registry as Families, TextEncoder,
+};
 
 use super::registry::Registry;
 use super::retention_tally::RunState;
@@ -210,9 +212,8 @@ fn collect_hubs(exposition: &Exposition, registry: &Registry) {
         "camera_seconds_since_frame",
         "Time since the newest picture of a camera; absent before its first one.",
         &OBJECT,
-        hubs.iter().filter_map(|(key, statistics)| {
-            Some((object(key), statistics.newest_video?.elapsed().as_secs_f64()))
-        }),
+        hubs.iter()
+            .filter_map(|(key, statistics)| Some((object(key), statistics.newest_video?.elapsed().as_secs_f64()))),
     );
     exposition.counters(
         "hub_lost_entries_total",
@@ -278,9 +279,7 @@ fn collect_retention(exposition: &Exposition, registry: &Registry) {
         "How the newest retention run of an archive went (1), among the ways that it can go.",
         &["namespace", "name", "state"],
         tallies.iter().flat_map(|(key, tally)| {
-            RunState::ALL.map(|state| {
-                (object_and(key, &[state.name()]), i64::from(tally.state == Some(state)))
-            })
+            RunState::ALL.map(|state| (object_and(key, &[state.name()]), i64::from(tally.state == Some(state))))
         }),
     );
     exposition.ratios(
@@ -344,7 +343,9 @@ mod tests {
 
     use super::*;
     use crate::agent::hub::{Ending, Hub, Limits};
-    use crate::media::frame::{Codec, Configuration, Frame, FrameKind, RunId, TrackConfiguration, TrackKind, UtcMicros};
+    use crate::media::frame::{
+        Codec, Configuration, Frame, FrameKind, RunId, TrackConfiguration, TrackKind, UtcMicros,
+    };
     use crate::plan::report::{Reason, UnitReport};
     use crate::plan::unit::{ObjectKind, ObjectRef};
 

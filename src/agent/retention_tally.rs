@@ -96,7 +96,11 @@ mod tests {
         let failed = outcome(vec![line(DeletionReason::MaxAge, None), line(DeletionReason::MaxAge, Some("read-only"))]);
         tally.count(Ok(&failed), true, UtcMicros(1));
         assert_eq!((tally.state, tally.last_run), (Some(RunState::Failed), Some(UtcMicros(1))));
-        assert_eq!(tally.deleted[&DeletionReason::MaxAge], (1, 10), "what was deleted counts, whatever became of the rest");
+        assert_eq!(
+            tally.deleted[&DeletionReason::MaxAge],
+            (1, 10),
+            "what was deleted counts, whatever became of the rest"
+        );
         // Somebody runs one recording only: the archive is as it was.
         tally.count(Ok(&outcome(Vec::new())), false, UtcMicros(2));
         assert_eq!(tally.state, Some(RunState::Failed));
