@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use crate::media::frame::UtcMicros;
 
 pub mod lint;
+pub mod lint_headers;
 
 /// The content type of a playlist (RFC 8216 §4).
 pub const CONTENT_TYPE: &str = "application/vnd.apple.mpegurl";

@@ -1,5 +1,6 @@
 //! Events in, playlists out, every playlist linted: by itself and after the one before it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,15 +11,16 @@ use super::window::{Found, Name, Reload, Window};
 use crate::agent::hub::{Ending, Event};
 use crate::media::fmp4::reader::{self, Reader};
 use crate::media::frame::{Codec, Configuration, Frame, FrameKind, RunId, TrackConfiguration, TrackKind, UtcMicros};
-use crate::media::hls::lint::{Violation, lint, lint_successor};
+use crate::media::hls::lint::{Map, Violation, lint, lint_successor, maps};
+use crate::media::hls::lint_headers::lint_headers;
 use crate::plan::report::Reason;
 
 const TIMESCALE: u32 = 90_000;
 const START: UtcMicros = UtcMicros(1_795_223_829_000_000);
 
-fn track(codec: Codec, timescale: u32) -> Arc<TrackConfiguration> {
+fn track(codec: Codec, timescale: u32, generation: u32) -> Arc<TrackConfiguration> {
     // A sample entry that no player knows: what is written must not depend on it.
-    let entry = [&16_u32.to_be_bytes()[..], b"test", &[0; 8]].concat();
+    let entry = [&20_u32.to_be_bytes()[..], b"test", &[0; 8], &generation.to_be_bytes()].concat();
     Arc::new(TrackConfiguration {
         codec,
         timescale,
@@ -32,7 +34,8 @@ fn track(codec: Codec, timescale: u32) -> Arc<TrackConfiguration> {
 }
 
 fn configuration(generation: u32) -> Arc<Configuration> {
-    Arc::new(Configuration { generation, video: track(Codec::H264, TIMESCALE), audio: Some(track(Codec::Aac, 48_000)) })
+    let (video, audio) = (track(Codec::H264, TIMESCALE, generation), track(Codec::Aac, 48_000, generation));
+    Arc::new(Configuration { generation, video, audio: Some(audio) })
 }
 
 /// A camera, its stream and a player that fetches every playlist.
@@ -86,11 +89,21 @@ impl Scene {
         let text = String::from_utf8(playlist.to_vec()).unwrap();
         if self.playlists.last() != Some(&text) {
             self.violations.extend(lint(&text));
+            self.violations.extend(lint_headers(&text, &self.headers(&text)));
             if let Some(before) = self.playlists.last() {
                 self.violations.extend(lint_successor(before, &text));
             }
             self.playlists.push(text);
         }
+    }
+
+    /// The initialisation segments that a playlist names, as far as they are there.
+    fn headers(&self, text: &str) -> BTreeMap<Map, Bytes> {
+        let find = |map: Map| match self.window.find(Name::parse(&map.uri)?) {
+            Some(Found::Header(bytes)) => Some((map, bytes)),
+            _ => None,
+        };
+        maps(text).into_iter().filter_map(find).collect()
     }
 
     fn begin_run(&mut self) {
