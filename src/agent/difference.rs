@@ -17,6 +17,8 @@ pub struct Difference {
     pub close: Vec<ObjectKey>,
     /// Archives that must be opened.
     pub open: Vec<ArchivePlan>,
+    /// Archives that stay open and only carry a new generation.
+    pub relabel_archives: Vec<(ObjectKey, i64)>,
 }
 
 /// Compares what runs with what is wanted. Only what a unit *does* counts as a change: an edit of a label or of another
@@ -28,13 +30,18 @@ pub fn difference(
 ) -> Difference {
     let mut result = Difference::default();
     for (key, archive) in archives {
-        if !wanted.archives.iter().any(|candidate| candidate == archive) {
+        if !wanted.archives.iter().any(|candidate| is_same_archive(candidate, archive)) {
             result.close.push(key.clone());
         }
     }
     for archive in &wanted.archives {
-        if archives.get(&archive.key) != Some(archive) {
-            result.open.push(archive.clone());
+        match archives.get(&archive.key) {
+            Some(open) if is_same_archive(open, archive) => {
+                if open.generation != archive.generation {
+                    result.relabel_archives.push((archive.key.clone(), archive.generation));
+                }
+            }
+            _ => result.open.push(archive.clone()),
         }
     }
     for object in units.keys() {
@@ -60,10 +67,15 @@ pub fn difference(
     result
 }
 
+/// Whether two plans of an archive ask for the same.
+fn is_same_archive(one: &ArchivePlan, other: &ArchivePlan) -> bool {
+    ArchivePlan { generation: other.generation, ..one.clone() } == *other
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::unit::{Hls, ObjectKind, Work};
+    use crate::plan::unit::{Hls, ObjectKind, RetentionSchedule, Work};
 
     fn unit(name: &str, segment_ms: u64) -> Unit {
         let object = ObjectRef { kind: ObjectKind::Stream, key: ObjectKey::new("default", name) };
@@ -116,5 +128,25 @@ mod tests {
         let result = difference(&running(&before), &BTreeMap::new(), &plan(vec![after.clone()]));
         assert_eq!(result.stop, [after.object.clone()]);
         assert_eq!(result.start, [after]);
+    }
+
+    #[test]
+    fn an_archive_is_opened_anew_only_when_it_is_to_be_another() {
+        let archive = |generation, min_free_bytes| ArchivePlan {
+            key: ObjectKey::new("default", "default"),
+            uid: "archive".into(),
+            generation,
+            root: "/archive".into(),
+            min_free_bytes,
+            retention: RetentionSchedule { schedule: "0 3 * * *".into(), time_zone: "UTC".into(), orphans_ms: None },
+        };
+        let open = BTreeMap::from([(archive(1, 1).key, archive(1, 1))]);
+        let wanted = |archive| Plan { archives: vec![archive], ..plan(Vec::new()) };
+        assert_eq!(difference(&BTreeMap::new(), &open, &wanted(archive(1, 1))), Difference::default());
+        let labelled = difference(&BTreeMap::new(), &open, &wanted(archive(2, 1)));
+        let relabel_archives = vec![(archive(1, 1).key, 2)];
+        assert_eq!(labelled, Difference { relabel_archives, ..Difference::default() });
+        let changed = difference(&BTreeMap::new(), &open, &wanted(archive(2, 5)));
+        assert_eq!((changed.close, changed.open), (vec![archive(1, 1).key], vec![archive(2, 5)]));
     }
 }

@@ -156,7 +156,14 @@ impl Agent {
                 self.board.remove_archive(key);
             }
         }
+        for (key, generation) in difference.relabel_archives {
+            if let Some((archive, _)) = state.archives.get_mut(&key) {
+                archive.generation = generation;
+            }
+            self.board.label_archive(&key, generation);
+        }
         for archive in difference.open {
+            self.board.label_archive(&archive.key, archive.generation);
             let running = self.start(archive_object(&archive.key), &archive.uid, Task::Archive(archive.clone()));
             state.archives.insert(archive.key.clone(), (archive, running));
         }

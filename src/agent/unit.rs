@@ -61,6 +61,8 @@ struct BoardInner {
     plan_problem: Option<String>,
     units: BTreeMap<ObjectRef, UnitReport>,
     archives: BTreeMap<ObjectKey, ArchiveReport>,
+    /// The generation in force of each archive: it may change while the archive stays open.
+    archive_generations: BTreeMap<ObjectKey, i64>,
 }
 
 impl Default for Board {
@@ -114,14 +116,32 @@ impl Board {
         self.change(|inner| inner.units.insert(report.object.clone(), report));
     }
 
-    /// Says how an archive is doing.
-    pub fn set_archive(&self, report: ArchiveReport) {
-        self.change(|inner| inner.archives.insert(report.key.clone(), report));
+    /// Says how an archive is doing. The generation is that of [`Self::label_archive`], if there is one.
+    pub fn set_archive(&self, mut report: ArchiveReport) {
+        self.change(|inner| {
+            if let Some(generation) = inner.archive_generations.get(&report.key) {
+                report.generation = *generation;
+            }
+            inner.archives.insert(report.key.clone(), report)
+        });
+    }
+
+    /// Says which generation of an archive is in force, in its report as it is and in those to come.
+    pub fn label_archive(&self, key: &ObjectKey, generation: i64) {
+        self.change(|inner| {
+            inner.archive_generations.insert(key.clone(), generation);
+            if let Some(report) = inner.archives.get_mut(key) {
+                report.generation = generation;
+            }
+        });
     }
 
     /// Removes an archive that is no longer in the plan.
     pub fn remove_archive(&self, key: &ObjectKey) {
-        self.change(|inner| inner.archives.remove(key));
+        self.change(|inner| {
+            inner.archive_generations.remove(key);
+            inner.archives.remove(key)
+        });
     }
 
     /// The report as of now.
