@@ -143,7 +143,7 @@ async fn follow_camera(context: &UnitContext, mjpeg: &Mjpeg) {
                 context.set_state(UnitState::Waiting, Reason::CameraUnavailable, message);
             }
             None => {
-                let message = format!("waiting for camera {}, which does not run", mjpeg.camera.name);
+                let message = format!("waiting for camera {}, which is starting", mjpeg.camera.name);
                 context.set_state(UnitState::Waiting, Reason::CameraUnavailable, message);
             }
         }

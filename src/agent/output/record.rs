@@ -248,7 +248,7 @@ impl<'a> Recorder<'a> {
             if self.sink.as_ref().is_some_and(Sink::is_finished) {
                 return End::Finished;
             }
-            let message = format!("waiting for camera {}", self.record.camera);
+            let message = format!("waiting for camera {}, which is starting", self.record.camera);
             self.context.set_state(UnitState::Waiting, Reason::CameraUnavailable, message);
             let hub = tokio::select! {
                 () = self.context.cancel.cancelled() => return End::Cancelled,

@@ -84,7 +84,8 @@ pub async fn run(context: UnitContext, hls: Hls) {
     let mut before: Option<Arc<Hub>> = None;
     loop {
         let camera = &hls.camera;
-        unit.wait(Reason::CameraUnavailable, format!("Waiting for camera {camera}: it is suspended or not declared."));
+        // A stream of a camera that is suspended or not declared is not in the plan.
+        unit.wait(Reason::CameraUnavailable, format!("Waiting for camera {camera}, which is starting."));
         let hub = tokio::select! {
             () = context.cancel.cancelled() => break,
             hub = registry.hubs.wait_for_other(camera, before.as_ref()) => hub,
