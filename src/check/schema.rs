@@ -5,6 +5,7 @@ use regex::Regex;
 use serde_json::{Map, Value};
 
 use super::yaml::{Content, Node};
+use crate::api::duration::{self, Duration};
 
 /// Something that the schema does not allow.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,7 +60,7 @@ pub fn validate(node: &Node, schema: &Value, path: &str, violations: &mut Vec<Vi
             None => check.blocking(format!("must be a whole number, not {written}")),
         },
         (Content::Bool(..), "boolean") => {}
-        (content, expected) => check.blocking(mismatch(content, expected)),
+        (content, expected) => check.blocking(mismatch(content, expected, schema)),
     }
     node.json()
 }
@@ -164,7 +165,7 @@ fn string(text: &str, schema: &Value, check: &mut Check<'_>) {
     }
 }
 
-fn mismatch(content: &Content, expected: &str) -> String {
+fn mismatch(content: &Content, expected: &str, schema: &Value) -> String {
     let wanted = match expected {
         "string" => "a text",
         "integer" => "a whole number",
@@ -182,6 +183,11 @@ fn mismatch(content: &Content, expected: &str) -> String {
         Content::Mapping(_) => ("a mapping", None),
     };
     let hint = match (expected, content, written) {
+        ("string", Content::Number(..), Some(written)) if schema["pattern"] == duration::PATTERN => {
+            let meant = format!("{written}{}", usual_unit(schema));
+            let meant = if meant.parse::<Duration>().is_ok() { meant.as_str() } else { "10s" };
+            format!(": write one number and one unit (ms, s, m, h or d), such as {meant}")
+        }
         ("string", _, Some(written)) => format!(": write \"{written}\" in quotes"),
         ("integer", Content::String(text), _) if text.parse::<i64>().is_ok() => {
             format!(": write {text} without quotes")
@@ -193,6 +199,14 @@ fn mismatch(content: &Content, expected: &str) -> String {
         _ => String::new(),
     };
     format!("must be {wanted}, not {got}{hint}")
+}
+
+/// The unit of the example with which a duration's rule ends: what people write there.
+fn usual_unit(schema: &Value) -> &str {
+    let rules = schema["x-kubernetes-validations"].as_array();
+    let example = rules.into_iter().flatten().find_map(|rule| rule["message"].as_str()?.rsplit(' ').next());
+    let unit = example.map(|example| example.trim_start_matches(|character: char| character.is_ascii_digit()));
+    unit.filter(|unit| matches!(*unit, "ms" | "s" | "m" | "h" | "d")).unwrap_or("s")
 }
 
 fn unknown(key: &str, known: &[&str]) -> String {
@@ -236,6 +250,10 @@ mod tests {
             "on": {"type": "boolean"},
             "labels": {"type": "object", "additionalProperties": {"type": "string"}},
             "items": {"type": "array", "maxItems": 1, "items": {"type": "integer"}},
+            "stallTimeout": {"type": "string", "pattern": duration::PATTERN},
+            "maxAge": {"type": "string", "pattern": duration::PATTERN, "x-kubernetes-validations": [
+                {"rule": "true", "message": "must be a duration, such as 30d"}
+            ]},
             "playlistSegments": {"type": "integer"}
         }});
         let node = documents(text).remove(0).unwrap_or_else(|error| panic!("{error}"));
@@ -251,6 +269,15 @@ mod tests {
             ("name: abcdef", "name", 1, "at most 5"),
             ("name: A", "name", 1, "must match"),
             ("name: 5", "name", 1, "write \"5\" in quotes"),
+            (
+                "name: a\nstallTimeout: 10",
+                "stallTimeout",
+                2,
+                "must be a text, not a number: write one number and one unit (ms, s, m, h or d), such as 10s",
+            ),
+            ("name: a\nmaxAge: 30", "maxAge", 2, "such as 30d"),
+            ("name: a\nmaxAge: 1.5", "maxAge", 2, "such as 10s"),
+            ("name: a\nstallTimeout: no", "stallTimeout", 2, "write \"no\" in quotes"),
             ("name: no", "name", 1, "write \"no\" in quotes"),
             ("name: a\ncount: 9", "count", 2, "at most 3, not 9"),
             ("name: a\ncount: 0", "count", 2, "at least 1"),
