@@ -4,10 +4,11 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
-use utoipa::ToSchema;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, IntoResponses, ToSchema};
 
 use super::Gateway;
+use super::openapi::Resource;
 use super::problem::{Problem, UnknownKind, parse_kind};
 use super::world::{Action, LogLine, Object, Snapshot, WorldError};
 use crate::plan::unit::{ObjectKey, ObjectKind, ObjectRef};
@@ -60,15 +61,53 @@ fn object_list(kind: ObjectKind, snapshot: Snapshot) -> ObjectList {
     }
 }
 
-fn reference(namespace: String, kind: &str, name: String) -> Result<ObjectRef, UnknownKind> {
-    Ok(ObjectRef { kind: parse_kind(kind)?, key: ObjectKey { namespace, name } })
+/// Which object a path names.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(super) struct ObjectPath {
+    /// Namespace; `default` where a manifest names none
+    ns: String,
+    /// cameras, streams, archives or recordings
+    kind: String,
+    /// Name of the object
+    name: String,
+}
+
+impl ObjectPath {
+    fn reference(self) -> Result<ObjectRef, UnknownKind> {
+        Ok(ObjectRef { kind: parse_kind(&self.kind)?, key: ObjectKey { namespace: self.ns, name: self.name } })
+    }
+}
+
+/// There is no such kind or object
+#[derive(IntoResponses)]
+#[response(status = 404, content_type = "application/problem+json")]
+#[allow(dead_code, reason = "describes what is sent")]
+struct NotFound(Problem);
+
+/// How an action is answered.
+#[derive(IntoResponses)]
+#[allow(dead_code, reason = "describes what is sent")]
+enum ActionAnswer {
+    /// The object as it is now
+    #[response(status = 200)]
+    Done(Resource),
+    /// Asked by a page of another origin
+    #[response(status = 403, content_type = "application/problem+json")]
+    CrossOrigin(Problem),
+    /// There is no such kind or object
+    #[response(status = 404, content_type = "application/problem+json")]
+    NotFound(Problem),
+    /// The object's kind or state forbids it
+    #[response(status = 409, content_type = "application/problem+json")]
+    Conflict(Problem),
 }
 
 /// The objects of one kind in all namespaces.
 #[utoipa::path(
     get, path = "/api/v1/{kind}", tag = "Objects",
     params(("kind" = String, Path, description = "cameras, streams, archives or recordings")),
-    responses((status = 200, body = ObjectList), (status = 404, body = Problem, content_type = "application/problem+json")),
+    responses((status = 200, body = ObjectList), NotFound),
 )]
 pub(super) async fn list_all(State(gateway): State<Gateway>, Path(kind): Path<String>) -> Result<Response, Problem> {
     let kind = parse_kind(&kind)?;
@@ -82,7 +121,7 @@ pub(super) async fn list_all(State(gateway): State<Gateway>, Path(kind): Path<St
         ("ns" = String, Path, description = "Namespace; `default` where a manifest names none"),
         ("kind" = String, Path, description = "cameras, streams, archives or recordings"),
     ),
-    responses((status = 200, body = ObjectList), (status = 404, body = Problem, content_type = "application/problem+json")),
+    responses((status = 200, body = ObjectList), NotFound),
 )]
 pub(super) async fn list(
     State(gateway): State<Gateway>,
@@ -95,112 +134,62 @@ pub(super) async fn list(
 /// One object with its status.
 #[utoipa::path(
     get, path = "/api/v1/namespaces/{ns}/{kind}/{name}", tag = "Objects",
-    params(
-        ("ns" = String, Path, description = "Namespace"),
-        ("kind" = String, Path, description = "cameras, streams, archives or recordings"),
-        ("name" = String, Path, description = "Name of the object"),
-    ),
-    responses(
-        (status = 200, body = super::openapi::Resource),
-        (status = 404, body = Problem, content_type = "application/problem+json"),
-    ),
+    params(ObjectPath), responses((status = 200, body = Resource), NotFound),
 )]
-pub(super) async fn get(
-    State(gateway): State<Gateway>,
-    Path((namespace, kind, name)): Path<(String, String, String)>,
-) -> Result<Response, Problem> {
-    let reference = reference(namespace, &kind, name)?;
+pub(super) async fn get(State(gateway): State<Gateway>, Path(path): Path<ObjectPath>) -> Result<Response, Problem> {
+    let reference = path.reference()?;
     let object = gateway.world.get(&reference).ok_or(WorldError::NotFound(reference))?;
     Ok(fresh(object))
 }
 
-async fn act(gateway: &Gateway, path: (String, String, String), action: Action) -> Result<Response, Problem> {
-    let (namespace, kind, name) = path;
-    let reference = reference(namespace, &kind, name)?;
+async fn act(gateway: &Gateway, path: ObjectPath, action: Action) -> Result<Response, Problem> {
+    let reference = path.reference()?;
     tracing::info!(object = %reference, "{} is asked for over HTTP", action.verb());
     Ok(fresh(gateway.world.act(&reference, action).await?))
 }
 
 /// Starts an object: sets `spec.suspend` to false.
 #[utoipa::path(
-    post, path = "/api/v1/namespaces/{ns}/{kind}/{name}/start", tag = "Actions",
-    params(
-        ("ns" = String, Path, description = "Namespace"),
-        ("kind" = String, Path, description = "cameras, streams or recordings"),
-        ("name" = String, Path, description = "Name of the object"),
-    ),
-    responses(
-        (status = 200, description = "The object as it is now", body = super::openapi::Resource),
-        (status = 403, description = "Asked by a page of another origin", body = Problem, content_type = "application/problem+json"),
-        (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "The object's kind or state forbids it", body = Problem, content_type = "application/problem+json"),
-    ),
+    post,
+    path = "/api/v1/namespaces/{ns}/{kind}/{name}/start",
+    tag = "Actions",
+    params(ObjectPath),
+    responses(ActionAnswer)
 )]
-pub(super) async fn start(
-    State(gateway): State<Gateway>,
-    Path(path): Path<(String, String, String)>,
-) -> Result<Response, Problem> {
+pub(super) async fn start(State(gateway): State<Gateway>, Path(path): Path<ObjectPath>) -> Result<Response, Problem> {
     act(&gateway, path, Action::Start).await
 }
 
 /// Stops an object: sets `spec.suspend` to true; a clip ends and its file is completed.
 #[utoipa::path(
-    post, path = "/api/v1/namespaces/{ns}/{kind}/{name}/stop", tag = "Actions",
-    params(
-        ("ns" = String, Path, description = "Namespace"),
-        ("kind" = String, Path, description = "cameras, streams or recordings"),
-        ("name" = String, Path, description = "Name of the object"),
-    ),
-    responses(
-        (status = 200, description = "The object as it is now", body = super::openapi::Resource),
-        (status = 403, description = "Asked by a page of another origin", body = Problem, content_type = "application/problem+json"),
-        (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "The object's kind or state forbids it", body = Problem, content_type = "application/problem+json"),
-    ),
+    post,
+    path = "/api/v1/namespaces/{ns}/{kind}/{name}/stop",
+    tag = "Actions",
+    params(ObjectPath),
+    responses(ActionAnswer)
 )]
-pub(super) async fn stop(
-    State(gateway): State<Gateway>,
-    Path(path): Path<(String, String, String)>,
-) -> Result<Response, Problem> {
+pub(super) async fn stop(State(gateway): State<Gateway>, Path(path): Path<ObjectPath>) -> Result<Response, Problem> {
     act(&gateway, path, Action::Stop).await
 }
 
 /// Ends what runs for an object and begins it again; its spec stays as it is.
 #[utoipa::path(
-    post, path = "/api/v1/namespaces/{ns}/{kind}/{name}/restart", tag = "Actions",
-    params(
-        ("ns" = String, Path, description = "Namespace"),
-        ("kind" = String, Path, description = "cameras, streams or recordings"),
-        ("name" = String, Path, description = "Name of the object"),
-    ),
-    responses(
-        (status = 200, description = "The object as it is now", body = super::openapi::Resource),
-        (status = 403, description = "Asked by a page of another origin", body = Problem, content_type = "application/problem+json"),
-        (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "The object does not run", body = Problem, content_type = "application/problem+json"),
-    ),
+    post,
+    path = "/api/v1/namespaces/{ns}/{kind}/{name}/restart",
+    tag = "Actions",
+    params(ObjectPath),
+    responses(ActionAnswer)
 )]
-pub(super) async fn restart(
-    State(gateway): State<Gateway>,
-    Path(path): Path<(String, String, String)>,
-) -> Result<Response, Problem> {
+pub(super) async fn restart(State(gateway): State<Gateway>, Path(path): Path<ObjectPath>) -> Result<Response, Problem> {
     act(&gateway, path, Action::Restart).await
 }
 
 /// The newest log lines of an object, redacted, oldest first.
 #[utoipa::path(
     get, path = "/api/v1/namespaces/{ns}/{kind}/{name}/logs", tag = "Objects",
-    params(
-        ("ns" = String, Path, description = "Namespace"),
-        ("kind" = String, Path, description = "cameras, streams, archives or recordings"),
-        ("name" = String, Path, description = "Name of the object"),
-    ),
-    responses((status = 200, body = LogLines), (status = 404, body = Problem, content_type = "application/problem+json")),
+    params(ObjectPath), responses((status = 200, body = LogLines), NotFound),
 )]
-pub(super) async fn logs(
-    State(gateway): State<Gateway>,
-    Path((namespace, kind, name)): Path<(String, String, String)>,
-) -> Result<Response, Problem> {
-    let items = gateway.world.logs(&reference(namespace, &kind, name)?).await?;
+pub(super) async fn logs(State(gateway): State<Gateway>, Path(path): Path<ObjectPath>) -> Result<Response, Problem> {
+    let items = gateway.world.logs(&path.reference()?).await?;
     Ok(fresh(LogLines { items }))
 }
