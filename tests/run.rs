@@ -12,7 +12,7 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 use support::program::{BINARY, Program};
-use support::{free_port, hls, http, judge, wait};
+use support::{free_port, hls, http, judge, process, wait};
 
 /// A camera that needs no device, small enough for many tests at once.
 fn camera(name: &str, more: &str) -> String {
@@ -197,6 +197,31 @@ fn a_second_program_on_the_same_data_is_refused_and_told_who_was_first() {
     let listen = format!("127.0.0.1:{}", program.port);
     let text = refusal(&run(&["run", "-f", "cam.yaml", "--data", "data", "--listen", &listen], folder.path(), &[]));
     assert!(text.contains(&listen) && text.contains("--listen"), "{text}");
+    program.await_object("cameras/cam");
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let mut program = Program::start(&camera("cam", ""));
+    program.await_object("cameras/cam");
+    // An FFmpeg that does not run cannot heed any signal but SIGKILL, which it gets only after ten seconds of patience.
+    let held_up = ffmpegs(&mut program);
+    assert!(!held_up.is_empty());
+    for pid in &held_up {
+        process::signal(*pid, "STOP");
+    }
+    process::signal(program.pid(), "TERM");
+    wait("the first signal is heeded", || program.log().contains("a second signal ends at once").then_some(()));
+    process::signal(program.pid(), "TERM");
+    assert_eq!(program.await_end().code(), Some(128 + 15), "{}", program.log());
+    assert!(!program.log().contains("stopped\n") && !program.log().ends_with("stopped"), "{}", program.log());
+    assert!(!program.left_behind().is_empty(), "it did not wait for them");
+    // Left to itself, FFmpeg ends as soon as it can: nobody reads its pipes.
+    for pid in &held_up {
+        process::signal(*pid, "CONT");
+    }
+    wait("the end of what was left behind", || program.left_behind().is_empty().then_some(()));
+    program.start_again();
     program.await_object("cameras/cam");
 }
 
