@@ -18,6 +18,7 @@ pub mod run;
 pub mod secrets;
 pub mod state;
 pub mod store;
+pub mod tls;
 pub mod world;
 
 pub use run::{Arguments, run};

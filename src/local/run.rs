@@ -18,6 +18,7 @@ use super::data::{self, DataFolder};
 use super::machine;
 use super::manifests::{Declared, Manifests};
 use super::state::{self, State};
+use super::tls::{Files, Identity, TlsListener};
 use super::world::LocalWorld;
 use crate::agent::metrics::{self, Exposition};
 use crate::agent::sidecar;
@@ -46,6 +47,12 @@ pub struct Arguments {
     /// Address of the page and the API. There is no authentication: who can reach it can see the cameras.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
+    /// Certificate for HTTPS, in PEM form with its chain; read again when it changes. With it there is no plain HTTP.
+    #[arg(long, value_name = "PEM", requires = "tls_key")]
+    tls_certificate: Option<PathBuf>,
+    /// Private key of the certificate, in PEM form; read again when it changes.
+    #[arg(long, value_name = "PEM", requires = "tls_certificate")]
+    tls_key: Option<PathBuf>,
     /// A host name, besides IP addresses, localhost and local names, under which browsers may address the page; may be
     /// given more than once.
     #[arg(long, value_name = "NAME")]
@@ -84,6 +91,7 @@ async fn live(arguments: Arguments) -> anyhow::Result<ExitCode> {
         None => data::default_folder()?,
     };
     let data = DataFolder::open(&folder)?;
+    let identity = identity(&arguments)?;
     let listener =
         TcpListener::bind(arguments.listen).await.map_err(|error| cannot_listen(arguments.listen, &error))?;
     let address = listener.local_addr().context("the address that is listened on cannot be told")?;
@@ -98,9 +106,18 @@ async fn live(arguments: Arguments) -> anyhow::Result<ExitCode> {
 
     let control = Arc::new(Control::new(state, data.path().to_owned()));
     let shutdown = CancellationToken::new();
-    let server = tokio::spawn(serve(listener, router(&control, &arguments, &shutdown)?, shutdown.clone()));
+    let is_secure = identity.is_some();
+    let router = router(&control, &arguments, &shutdown)?;
+    let server = match identity {
+        Some(identity) => {
+            tokio::spawn(identity.clone().follow(shutdown.clone()));
+            let listener = TlsListener::new(listener, identity).context("cannot set up TLS")?;
+            tokio::spawn(serve(listener, router, shutdown.clone()))
+        }
+        None => tokio::spawn(serve(listener, router, shutdown.clone())),
+    };
     tell_what_was_found(&declared, &data);
-    tell_where_to_look(address, &declared);
+    tell_where_to_look(address, is_secure, &declared);
     control.declare(declared).await;
 
     let loops = [
@@ -146,7 +163,19 @@ fn router(control: &Arc<Control>, arguments: &Arguments, shutdown: &Cancellation
     gateway::router(options).context("the metrics cannot be made")
 }
 
-async fn serve(listener: TcpListener, router: axum::Router, shutdown: CancellationToken) {
+/// The certificate that the arguments name, if they do.
+fn identity(arguments: &Arguments) -> anyhow::Result<Option<Arc<Identity>>> {
+    let (Some(certificate), Some(key)) = (&arguments.tls_certificate, &arguments.tls_key) else { return Ok(None) };
+    let files = Files { certificate: certificate.clone(), key: key.clone() };
+    let identity = Identity::load(files).context("cannot serve HTTPS (--tls-certificate, --tls-key)")?;
+    Ok(Some(Arc::new(identity)))
+}
+
+async fn serve<L>(listener: L, router: axum::Router, shutdown: CancellationToken)
+where
+    L: axum::serve::Listener,
+    L::Addr: std::fmt::Debug,
+{
     let served = axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await;
     if let Err(error) = served {
         tracing::error!(%error, "HTTP is no longer served");
@@ -249,8 +278,8 @@ fn tell_what_was_found(declared: &Declared, data: &DataFolder) {
 }
 
 /// Where to look, as a browser on this machine would.
-fn tell_where_to_look(address: SocketAddr, declared: &Declared) {
-    let base = base_url(address);
+fn tell_where_to_look(address: SocketAddr, is_secure: bool, declared: &Declared) {
+    let base = base_url(address, is_secure);
     tracing::info!(url = %base, "look here: {base}  (API: {base}docs)");
     if !gateway::page::is_built() {
         tracing::warn!("this program was built without its page; {base} says how to build it");
@@ -265,11 +294,12 @@ fn tell_where_to_look(address: SocketAddr, declared: &Declared) {
     }
 }
 
-fn base_url(address: SocketAddr) -> String {
+fn base_url(address: SocketAddr, is_secure: bool) -> String {
+    let scheme = if is_secure { "https" } else { "http" };
     if address.ip().is_unspecified() {
-        return format!("http://localhost:{}/", address.port());
+        return format!("{scheme}://localhost:{}/", address.port());
     }
-    format!("http://{address}/")
+    format!("{scheme}://{address}/")
 }
 
 /// Where a stream can be watched, beneath the base URL.
