@@ -28,6 +28,8 @@ pub enum AudioMode {
 pub struct Profile {
     /// Sound.
     pub audio: AudioMode,
+    /// HTTP, HLS and SRT: the sound is no AAC, so that there is nothing to unwrap.
+    pub sound_as_is: bool,
     /// How hard to look for codec parameters: 0, then larger after attempts in vain.
     pub probe: u8,
     /// HTTP: the pictures carry their own times, so the time of their arrival is not needed.
@@ -39,6 +41,17 @@ pub struct Profile {
     /// Test source: this FFmpeg cannot draw text.
     pub without_text: bool,
 }
+
+/// Without sound, and nothing else out of the ordinary.
+const SILENT: Profile = Profile {
+    audio: AudioMode::Leave,
+    sound_as_is: true,
+    probe: 0,
+    own_times: false,
+    paced: false,
+    encode: false,
+    without_text: false,
+};
 
 /// The largest [`Profile::probe`].
 pub const LARGEST_PROBE: u8 = 2;
@@ -136,6 +149,7 @@ pub fn build(source: &Source, resolved: &Resolved, profile: Profile, timeouts: T
             // Other tracks (ONVIF metadata) are not even set up.
             options.push(option("allowed_media_types", "video+audio"));
             let address = Address::new(location, resolved, &["rtsp", "rtsps"], 554)?;
+            let profile = Profile { sound_as_is: true, ..profile };
             Ok(network(address, "rtsp,rtp,srtp,udp,tcp,tls,crypto", &options, resolved, profile))
         }
         Source::Http { location, .. } => {
@@ -161,6 +175,7 @@ pub fn build(source: &Source, resolved: &Resolved, profile: Profile, timeouts: T
             options.push(option("rtmp_live", "live"));
             options.push(option("rw_timeout", timeouts.silence_micros));
             let address = Address::new(location, resolved, &["rtmp", "rtmps"], 1935)?;
+            let profile = Profile { sound_as_is: true, ..profile };
             Ok(network(address, "rtmp,rtmps,tcp,tls,crypto", &options, resolved, profile))
         }
         Source::Srt { location, stream_id, latency_ms, .. } => {
@@ -169,7 +184,9 @@ pub fn build(source: &Source, resolved: &Resolved, profile: Profile, timeouts: T
             options.push(option("latency", latency_ms.saturating_mul(1000)));
             options.push(option("timeout", timeouts.silence_micros));
             if let Some(stream_id) = stream_id {
-                options.push(option("streamid", plain(stream_id, "the stream identifier has a control character")?));
+                // `-streamid` by itself is another option, of FFmpeg's command line.
+                options
+                    .push(option("srt_streamid", plain(stream_id, "the stream identifier has a control character")?));
             }
             if let Some(passphrase) = &resolved.passphrase {
                 let passphrase =
@@ -311,7 +328,7 @@ fn network(address: Address, protocols: &str, options: &[Opt], resolved: &Resolv
         }
         push(&mut arguments, &["-i", &address.url]);
     }
-    outputs(&mut arguments, &["-c:v", "copy"], "0:a:0?", profile.audio);
+    outputs(&mut arguments, &["-c:v", "copy"], "0:a:0?", profile);
     Invocation {
         arguments,
         input,
@@ -358,18 +375,18 @@ fn push(arguments: &mut Vec<String>, more: &[&str]) {
 }
 
 /// One output for each track, each on a pipe of its own, so that neither can hold the other back.
-fn outputs(arguments: &mut Vec<String>, video: &[&str], audio_map: &str, audio: AudioMode) {
+fn outputs(arguments: &mut Vec<String>, video: &[&str], audio_map: &str, profile: Profile) {
     // Pictures before the first key frame show that the camera lives; FFmpeg would keep them back.
     push(arguments, &["-map", "0:v:0", "-copyinkf:v"]);
     push(arguments, video);
     push(arguments, &CONTAINER);
     push(arguments, &EACH_FRAME);
     push(arguments, &["pipe:1"]);
-    if audio == AudioMode::Leave {
+    if profile.audio == AudioMode::Leave {
         return;
     }
     push(arguments, &["-map", audio_map]);
-    match audio {
+    match profile.audio {
         AudioMode::Aac => push(
             arguments,
             &[
@@ -382,6 +399,9 @@ fn outputs(arguments: &mut Vec<String>, video: &[&str], audio_map: &str, audio: 
                 "aresample=async=1,aformat=sample_rates=16000|22050|24000|32000|44100|48000",
             ],
         ),
+        // In MPEG transport streams AAC comes in ADTS frames. FFmpeg unwraps them by itself for files, but not for fragments;
+        // what is not wrapped passes.
+        _ if !profile.sound_as_is => push(arguments, &["-c:a", "copy", "-bsf:a", "aac_adtstoasc"]),
         _ => push(arguments, &["-c:a", "copy"]),
     }
     // Without any sound FFmpeg takes the pictures here of its own accord: one, copied, says so at no cost.
@@ -456,9 +476,9 @@ fn v4l2(
         let group = (frames_per_second.unwrap_or(30) * 2).to_string();
         let mut video = ENCODER.to_vec();
         video.extend(["-g", &group, "-fps_mode:v", "passthrough"]);
-        outputs(&mut arguments, &video, "", AudioMode::Leave);
+        outputs(&mut arguments, &video, "", SILENT);
     } else {
-        outputs(&mut arguments, &["-c:v", "copy"], "", AudioMode::Leave);
+        outputs(&mut arguments, &["-c:v", "copy"], "", SILENT);
     }
     Ok(Invocation { arguments, input: None, secrets: Vec::new(), peer: None, audio: false })
 }
@@ -494,7 +514,8 @@ fn test(picture: &TestPicture<'_>, audio: bool, profile: Profile) -> Invocation 
     }
     let mut video = ENCODER.to_vec();
     video.extend(["-g", &group, "-keyint_min", &group]);
-    outputs(&mut arguments, &video, "1:a:0?", if audio { AudioMode::Aac } else { AudioMode::Leave });
+    let encoded = Profile { audio: AudioMode::Aac, ..SILENT };
+    outputs(&mut arguments, &video, "1:a:0?", if audio { encoded } else { SILENT });
     Invocation { arguments, input: None, secrets: Vec::new(), peer: None, audio }
 }
 
@@ -625,6 +646,12 @@ mod tests {
         assert!(line(&built(&source, &Resolved::default(), large)).contains("-probesize 6000000"));
         let http = Source::Http { location: Location::Url("http://cam/".into()), credentials: None };
         assert!(line(&built(&http, &Resolved::default(), Profile::default())).contains("use_wallclock_as_timestamps"));
+        assert!(
+            line(&built(&http, &Resolved::default(), Profile::default())).contains("-c:a copy -bsf:a aac_adtstoasc")
+        );
+        let other = Profile { sound_as_is: true, ..Profile::default() };
+        assert!(!line(&built(&http, &Resolved::default(), other)).contains("-bsf"));
+        assert!(!line(&built(&source, &Resolved::default(), Profile::default())).contains("-bsf"));
         let file = Profile { own_times: true, paced: true, ..Profile::default() };
         let paced = line(&built(&http, &Resolved::default(), file));
         assert!(!paced.contains("use_wallclock_as_timestamps") && paced.contains(" -re "), "{paced}");

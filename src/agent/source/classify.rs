@@ -38,6 +38,33 @@ const NOBODY: [&str; 12] = [
     "503 Service Unavailable",
     "453 Not Enough Bandwidth",
 ];
+/// Sound is no AAC.
+const NO_AAC: &str = "is not supported by the bitstream filter 'aac_adtstoasc'";
+/// What a device beneath `/dev` may be at fault with: part of a message, reason, what is so, what to do.
+const DEVICES: [(&str, Reason, &str, &str); 8] = [
+    ("No such file or directory", Reason::NotFound, "is not there", ANOTHER_DEVICE),
+    ("No such device", Reason::NotFound, "is not there any more", ANOTHER_DEVICE),
+    ("VIDIOC_QUERYCAP", Reason::NotFound, "is no camera", ANOTHER_DEVICE),
+    ("Is a directory", Reason::NotFound, "is no camera", ANOTHER_DEVICE),
+    ("Not a video capture device", Reason::NotFound, "is no camera", ANOTHER_DEVICE),
+    ("Permission denied", Reason::CredentialRefused, "may not be opened", "add this program's user to the group video"),
+    (
+        "Device or resource busy",
+        Reason::Unreachable,
+        "is in use",
+        "end the program that uses it (fuser -v tells which)",
+    ),
+    (
+        "Cannot find a proper format",
+        Reason::CodecNotCarried,
+        "does not offer this inputFormat",
+        "choose another (v4l2-ctl --list-formats shows them)",
+    ),
+];
+const ANOTHER_DEVICE: &str = "plug it in, or name another (ls /dev/v4l/by-id shows them)";
+/// How FFmpeg names its reader of such devices.
+const DEVICE_READER: &str = "[video4linux2";
+
 /// … that this FFmpeg cannot draw text.
 const NO_TEXT: [&str; 4] =
     ["Cannot find a valid font", "Could not load font", "No such filter: 'drawtext'", "No font filename provided"];
@@ -63,8 +90,15 @@ pub fn classify(lines: &[String], profile: Profile, had_video: bool) -> Conclusi
         let last = lines.last().map_or_else(String::new, |line| format!(": {}", told(line)));
         return conclude(Reason::SourceEnded, format!("the source ended{last}"));
     }
+    if let Some((reason, message)) = of_device(lines) {
+        return conclude(reason, message);
+    }
     if let Some(line) = find(&["not currently supported in container", "Could not find tag for codec"]) {
         return unsupported(lines, line, profile, &retry);
+    }
+    if find(&[NO_AAC]).is_some() {
+        let next = Profile { sound_as_is: true, ..profile };
+        return retry(Reason::FFmpegFailed, "the sound is no AAC".into(), next);
     }
     if let Some(line) =
         find(&["Error initializing output stream 1:", "Error while opening encoder for output stream #1"])
@@ -101,6 +135,17 @@ pub fn classify(lines: &[String], profile: Profile, had_video: bool) -> Conclusi
         };
     }
     conclude(Reason::FFmpegFailed, lines.last().map_or_else(String::new, |line| told(line).to_owned()))
+}
+
+/// What is wrong with a device of this machine, if the messages are about one.
+fn of_device(lines: &[String]) -> Option<(Reason, String)> {
+    lines.iter().find(|line| line.starts_with(DEVICE_READER))?;
+    // FFmpeg ends with a line that names the device: `[error] /dev/null: Inappropriate ioctl for device`.
+    let device = lines.iter().rev().find_map(|line| told(line).split_once(": ").map(|(name, _)| name));
+    let device = device.filter(|name| name.starts_with("/dev/")).unwrap_or("the device");
+    let (_, reason, what, advice) =
+        DEVICES.iter().find(|(message, ..)| lines.iter().any(|line| line.contains(message)))?;
+    Some((*reason, format!("{device} {what}; {advice}")))
 }
 
 /// MP4 cannot carry one of the codecs. Output 0 is the pictures, output 1 the sound.
@@ -195,6 +240,56 @@ mod tests {
     }
 
     #[test]
+    fn devices_of_this_machine_are_told_what_to_do_about() {
+        for (lines, reason, message) in [
+            (
+                [
+                    "[video4linux2,v4l2 @ 0x5] [error] Cannot open video device /dev/video9: No such file or directory",
+                    "[error] /dev/video9: No such file or directory",
+                ],
+                Reason::NotFound,
+                "/dev/video9 is not there; plug it in",
+            ),
+            (
+                [
+                    "[video4linux2,v4l2 @ 0x5] [error] ioctl(VIDIOC_QUERYCAP): Inappropriate ioctl for device",
+                    "[error] /dev/null: Inappropriate ioctl for device",
+                ],
+                Reason::NotFound,
+                "/dev/null is no camera; plug it in, or name another",
+            ),
+            (
+                [
+                    "[video4linux2,v4l2 @ 0x5] [error] Cannot open video device /dev/video0: Permission denied",
+                    "[error] /dev/video0: Permission denied",
+                ],
+                Reason::CredentialRefused,
+                "/dev/video0 may not be opened; add this program's user to the group video",
+            ),
+            (
+                [
+                    "[video4linux2,v4l2 @ 0x5] [error] ioctl(VIDIOC_STREAMON): Device or resource busy",
+                    "[error] /dev/video0: Device or resource busy",
+                ],
+                Reason::Unreachable,
+                "/dev/video0 is in use; end the program",
+            ),
+            (
+                [
+                    "[video4linux2,v4l2 @ 0x5] [error] Cannot find a proper format for codec 'h264' (id 27), pixel format 'none' (id -1)",
+                    "[error] /dev/video0: Invalid argument",
+                ],
+                Reason::CodecNotCarried,
+                "/dev/video0 does not offer this inputFormat; choose another",
+            ),
+        ] {
+            let found = conclusion(&lines, Profile::default());
+            assert_eq!(found.reason, Some(reason), "{lines:?}");
+            assert!(found.message.starts_with(message), "{}", found.message);
+        }
+    }
+
+    #[test]
     fn what_can_be_done_otherwise_is_done_at_once() {
         let profile = Profile::default();
         let sound = [
@@ -206,6 +301,14 @@ mod tests {
         assert_eq!((next.profile.audio, next.at_once), (AudioMode::Aac, true));
         let next = conclusion(&["[error] Error while opening encoder for output stream #1:0"], next.profile);
         assert_eq!((next.profile.audio, next.at_once), (AudioMode::Leave, true));
+
+        let other = [
+            "[aac_adtstoasc @ 0x5] [error] Codec 'opus' (86076) is not supported by the bitstream filter 'aac_adtstoasc'. \
+             Supported codecs are: aac (86018)",
+            "[error] Error initializing output stream 1:0 -- ",
+        ];
+        let next = conclusion(&other, profile);
+        assert_eq!((next.profile.sound_as_is, next.profile.audio, next.at_once), (true, AudioMode::Copy, true));
 
         let size = ["[mp4 @ 0x55] [error] dimensions not set", "[error] Error initializing output stream 1:0 -- "];
         let next = conclusion(&size, profile);
