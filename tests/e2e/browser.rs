@@ -16,40 +16,49 @@ fn chromium() -> Option<PathBuf> {
         .find(|path| path.exists())
 }
 
-#[test]
-fn the_page_shows_the_tile_and_plays_the_camera() {
+/// What a person sees who opens the page and then a camera, as `browser.mjs` tells it; `None`, with a line that says so, where
+/// there is no browser or no page.
+pub fn look(what: &str, program: &Program, camera: &str) -> Option<Value> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let playwright = root.join("web/node_modules/playwright-core");
     let (Some(chromium), true) = (chromium(), playwright.exists()) else {
-        eprintln!(
-            "SKIPPED: the page in a browser, because Chromium or playwright-core is missing (scripts/install.sh test)"
-        );
-        return;
+        eprintln!("SKIPPED: {what}, because Chromium or playwright-core is missing (scripts/install.sh test)");
+        return None;
     };
-    let camera = Camera::start("--fps 25 --audio aac");
-    let program = Program::start(&manifest::all_of("cam", &camera.url));
     if !program.get("/").text().contains("<script") {
-        eprintln!("SKIPPED: the page in a browser, because this program was built without it (make web)");
-        return;
+        eprintln!("SKIPPED: {what}, because this program was built without its page (make web)");
+        return None;
     }
-    program.await_object("streams/cam-live");
+    program.await_object(&format!("streams/{camera}-live"));
     wait("three live segments", || {
-        hls::fetch(&program.url("/live/default/cam-live/index.m3u8"))
+        hls::fetch(&program.url(&format!("/live/default/{camera}-live/index.m3u8")))
             .filter(|(_, playlist)| playlist.segments.len() >= 3)
     });
     let output = Command::new("node")
         .arg(root.join("tests/support/browser.mjs"))
         .arg(playwright)
-        .args([&program.url(""), "default/cam"])
+        .args([&program.url(""), &format!("default/{camera}")])
         .arg(chromium)
         .output()
         .expect("node");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let seen: Value = serde_json::from_slice(&output.stdout).unwrap();
+    Some(serde_json::from_slice(&output.stdout).unwrap())
+}
+
+/// The opened camera's picture moved for five seconds, and the page complained of nothing.
+pub fn assert_moves(seen: &Value) {
     let counters: Vec<u64> = seen["counters"].as_array().unwrap().iter().filter_map(Value::as_u64).collect();
     // Five seconds at 25 pictures a second; a busy machine shows fewer, but always later ones.
     assert!(counters.len() >= 25, "{seen}");
     assert!(counters.windows(2).all(|pair| pair[0] <= pair[1]), "{counters:?}");
     assert!(counters.last().unwrap() - counters[0] >= 75, "the picture moves: {counters:?}");
     assert_eq!(seen["errors"].as_array().map(Vec::len), Some(0), "{seen}");
+}
+
+#[test]
+fn the_page_shows_the_tile_and_plays_the_camera() {
+    let camera = Camera::start("--fps 25 --audio aac");
+    let program = Program::start(&manifest::all_of("cam", &camera.url));
+    let Some(seen) = look("the page in a browser", &program, "cam") else { return };
+    assert_moves(&seen);
 }

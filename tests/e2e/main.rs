@@ -15,6 +15,8 @@ mod crash;
 mod cuts;
 mod disk;
 mod formats;
+mod https;
+mod inputs;
 mod live;
 mod page;
 mod recorded;

@@ -2,7 +2,7 @@
 //
 //   node browser.mjs <path of playwright-core> <address of the program> <namespace/camera> <chromium>
 //
-// `tile`: the overview shows the camera's picture. `counters`: the frame counters (camera.py) that were read from the pictures
+// `protocol`: over which the page came, such as `h2`; any certificate is accepted. `tile`: the overview shows the camera's picture. `counters`: the frame counters (camera.py) that were read from the pictures
 // of the opened camera's video over some seconds. `errors`: what the page wrote to the console as an error.
 import { createRequire } from "node:module";
 
@@ -13,7 +13,7 @@ const browser = await browserType.launch({
   args: ["--no-sandbox", "--autoplay-policy=no-user-gesture-required", "--disable-dev-shm-usage"],
 });
 try {
-  const page = await browser.newPage();
+  const page = await browser.newPage({ ignoreHTTPSErrors: true });
   const errors = [];
   page.on("console", (message) => message.type() === "error" && errors.push(message.text()));
   page.on("pageerror", (error) => errors.push(String(error)));
@@ -53,7 +53,8 @@ try {
     }
     return seen;
   });
-  console.log(JSON.stringify({ tile: true, counters, errors }));
+  const protocol = await page.evaluate(() => performance.getEntriesByType("navigation")[0].nextHopProtocol);
+  console.log(JSON.stringify({ protocol, tile: true, counters, errors }));
 } finally {
   await browser.close();
 }

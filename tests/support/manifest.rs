@@ -9,9 +9,19 @@ pub fn camera(name: &str, url: &str) -> String {
 pub fn camera_with(name: &str, url: &str, rtsp: &str) -> String {
     let location = if url.is_empty() { String::new() } else { format!("\n      url: {url}") };
     let rtsp: String = rtsp.lines().map(|line| format!("\n      {line}")).collect();
+    camera_from(name, &format!("rtsp:{location}{rtsp}"))
+}
+
+/// The same with any source, such as `v4l2: {device: /dev/video0}`.
+pub fn camera_from(name: &str, source: &str) -> String {
+    camera_from_with(name, source, "2s")
+}
+
+/// The same, stalled after another time.
+pub fn camera_from_with(name: &str, source: &str, stall_timeout: &str) -> String {
     format!(
-        "---\napiVersion: camera-operator.dev/v1alpha1\nkind: Camera\nmetadata:\n  name: {name}\nspec:\n  source:\n    rtsp:{location}{rtsp}\n  \
-         stallTimeout: 2s\n  startTimeout: 15s\n  reconnect:\n    initialDelay: 200ms\n    maxDelay: 1s\n"
+        "---\napiVersion: camera-operator.dev/v1alpha1\nkind: Camera\nmetadata:\n  name: {name}\nspec:\n  source:\n    {source}\n  \
+         stallTimeout: {stall_timeout}\n  startTimeout: 15s\n  reconnect:\n    initialDelay: 200ms\n    maxDelay: 1s\n"
     )
 }
 

@@ -14,6 +14,7 @@ pub mod hls;
 pub mod http;
 pub mod judge;
 pub mod manifest;
+pub mod peer;
 pub mod process;
 pub mod program;
 

@@ -21,6 +21,8 @@ pub struct Program {
     folder: TempDir,
     data: PathBuf,
     environment: Vec<(String, String)>,
+    arguments: Vec<String>,
+    scheme: &'static str,
     child: Option<Child>,
     /// Every process that was seen beneath it; they must be gone when it is.
     seen: BTreeSet<u32>,
@@ -50,6 +52,8 @@ impl Program {
             data: data.map_or_else(|| folder.path().join("data"), Path::to_path_buf),
             folder,
             environment: environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            arguments: Vec::new(),
+            scheme: "http",
             child: None,
             seen: BTreeSet::new(),
             log: Arc::default(),
@@ -57,6 +61,14 @@ impl Program {
         };
         program.write_manifests(manifests);
         program
+    }
+
+    /// Serves HTTPS from now on, with this certificate and key.
+    pub fn with_certificate(mut self, certificate: &Path, key: &Path) -> Self {
+        let path = |path: &Path| path.to_str().unwrap().to_owned();
+        self.arguments.extend(["--tls-certificate".into(), path(certificate), "--tls-key".into(), path(key)]);
+        self.scheme = "https";
+        self
     }
 
     /// Replaces the manifests; a running program applies them by itself.
@@ -77,6 +89,7 @@ impl Program {
         let mut command = Command::new(BINARY);
         command.args(["--log-format", "human", "run", "-f"]).arg(self.manifests());
         command.arg("--data").arg(&self.data).args(["--listen", &format!("127.0.0.1:{}", self.port)]);
+        command.args(&self.arguments);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
@@ -173,7 +186,7 @@ impl Program {
 
     /// The whole URL of a path.
     pub fn url(&self, path: &str) -> String {
-        format!("http://127.0.0.1:{}{path}", self.port)
+        format!("{}://127.0.0.1:{}{path}", self.scheme, self.port)
     }
 
     /// GET of a path; it must be answered.

@@ -1,0 +1,184 @@
+//! Peers of the inputs that are not RTSP: processes that pass on what a [`super::camera::Camera`] sends, so that the counters in
+//! its pictures can be followed through them. Each can be killed and comes back on the same port.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+
+use super::{free_port, wait};
+
+/// A process and all that it starts, ended as a power cut would when dropped.
+struct Group(Child);
+
+impl Group {
+    fn spawn(command: &mut Command) -> Self {
+        let shown = format!("{command:?}");
+        Self(command.process_group(0).spawn().unwrap_or_else(|error| panic!("{shown}: {error}")))
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let group = Pid::from_raw(i32::try_from(self.0.id()).unwrap());
+        let _ = killpg(group, Signal::SIGKILL);
+        let _ = self.0.wait();
+    }
+}
+
+/// Starts a script of this folder and waits for the line by which it says that it is there.
+fn script(name: &str, arguments: &[String], first_line: Option<&str>, stdin: Stdio) -> Group {
+    let mut command = Command::new("/usr/bin/python3");
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support").join(name)).args(arguments);
+    let mut group = Group::spawn(command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::null()));
+    if let Some(line) = first_line {
+        writeln!(group.0.stdin.take().unwrap(), "{line}").unwrap();
+    }
+    let mut line = String::new();
+    BufReader::new(group.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.starts_with('{'), "{name} {arguments:?} did not start: {line:?}");
+    group
+}
+
+/// A peer that can be killed and brought back.
+pub struct Peer {
+    running: Option<Vec<Group>>,
+    run: Box<dyn Fn() -> Vec<Group>>,
+    /// Where it listens.
+    pub port: u16,
+}
+
+impl Peer {
+    fn start(port: u16, run: impl Fn() -> Vec<Group> + 'static) -> Self {
+        Self { running: Some(run()), run: Box::new(run), port }
+    }
+
+    /// Kills it with all its processes.
+    pub fn kill(&mut self) {
+        self.running = None;
+    }
+
+    /// Back after [`Self::kill`].
+    pub fn restart(&mut self) {
+        self.kill();
+        self.running = Some((self.run)());
+    }
+
+    /// Kills the part that sends; what others connect to stays.
+    pub fn kill_sender(&mut self) {
+        self.running.as_mut().expect("the peer runs").truncate(1);
+    }
+}
+
+/// `web_camera.py` before an RTSP camera, and files of a folder; with `login` (`basic` or `digest`, user, password) it asks for that.
+pub fn web_camera(source: &str, folder: &Path, login: Option<(&str, &str, &str)>) -> Peer {
+    let port = free_port();
+    let mut arguments = vec!["--port".to_owned(), port.to_string(), "--source".into(), source.to_owned()];
+    arguments.extend(["--folder".into(), folder.to_str().unwrap().to_owned()]);
+    if let Some((kind, user, _)) = login {
+        arguments.extend(["--auth".into(), kind.into(), "--user".into(), user.into()]);
+    }
+    let password = login.map(|(_, _, password)| password.to_owned());
+    Peer::start(port, move || vec![script("web_camera.py", &arguments, password.as_deref(), Stdio::piped())])
+}
+
+/// FFmpeg that reads an RTSP camera and sends it on by copy; begun again when it ends, as such services are.
+fn relay(source: &str, output: &[&str]) -> Group {
+    let mut command = Command::new("sh");
+    command.args(["-c", "while :; do \"$@\"; sleep 0.2; done", "relay", "ffmpeg", "-nostdin", "-v", "error", "-y"]);
+    command.args(["-rtsp_transport", "tcp", "-i", source, "-c", "copy"]).args(output);
+    Group::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()))
+}
+
+/// Starts an nginx of our own with this configuration.
+fn nginx(folder: &Path, port: u16, configuration: &str) -> Group {
+    let path = folder.join("nginx.conf");
+    let text = format!(
+        "daemon off;\npid {0}/nginx.pid;\nerror_log {0}/error.log;\nworker_processes 1;\n{configuration}",
+        folder.display()
+    );
+    // A root's nginx would give its workers another user, who may not read a test's folder.
+    let is_root = fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0);
+    let user = if is_root { "user root;\n" } else { "" };
+    fs::write(&path, format!("{user}{text}")).unwrap();
+    let mut command = Command::new("nginx");
+    command.arg("-c").arg(path).arg("-p").arg(folder).arg("-e").arg(folder.join("error.log"));
+    let group = Group::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()));
+    wait("nginx", || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
+    group
+}
+
+/// nginx with its RTMP module, and an FFmpeg that publishes into it as `live/<key>`.
+pub fn rtmp_server(source: &str, folder: &Path, key: &str) -> Peer {
+    let port = free_port();
+    let configuration = format!(
+        "load_module /usr/lib/nginx/modules/ngx_rtmp_module.so;\nevents {{}}\n\
+         rtmp {{ server {{ listen 127.0.0.1:{port}; application live {{ live on; }} }} }}\n"
+    );
+    let (source, folder, target) =
+        (source.to_owned(), folder.to_owned(), format!("rtmp://127.0.0.1:{port}/live/{key}"));
+    Peer::start(port, move || vec![nginx(&folder, port, &configuration), relay(&source, &["-f", "flv", &target])])
+}
+
+/// nginx that serves `<folder>/hls`, and an FFmpeg that writes a live playlist `live.m3u8` there.
+pub fn hls_server(source: &str, folder: &Path) -> Peer {
+    let port = free_port();
+    let configuration = format!(
+        "events {{}}\nhttp {{ client_body_temp_path {0}/body; proxy_temp_path {0}/proxy; fastcgi_temp_path {0}/fastcgi; \
+         uwsgi_temp_path {0}/uwsgi; scgi_temp_path {0}/scgi; access_log off;\n\
+         server {{ listen 127.0.0.1:{port}; location / {{ root {0}/hls; }} }} }}\n",
+        folder.display()
+    );
+    let (source, folder) = (source.to_owned(), folder.to_owned());
+    Peer::start(port, move || {
+        let _ = fs::remove_dir_all(folder.join("hls"));
+        fs::create_dir_all(folder.join("hls")).unwrap();
+        let playlist = folder.join("hls/live.m3u8");
+        let output = ["-f", "hls", "-hls_time", "1", "-hls_list_size", "6", "-hls_flags", "delete_segments"];
+        let output: Vec<&str> = output.into_iter().chain([playlist.to_str().unwrap()]).collect();
+        vec![nginx(&folder, port, &configuration), relay(&source, &output)]
+    })
+}
+
+/// FFmpeg that waits for an SRT caller who knows the passphrase.
+pub fn srt_server(source: &str, passphrase: &str) -> Peer {
+    let port = free_port();
+    let target = format!("srt://127.0.0.1:{port}?mode=listener&passphrase={passphrase}");
+    let source = source.to_owned();
+    Peer::start(port, move || vec![relay(&source, &["-f", "mpegts", &target])])
+}
+
+/// An SRT listener that has one stream, by its identifier.
+pub fn srt_stream(source: &str, stream_id: &str) -> Peer {
+    let port = free_port();
+    let arguments = ["--port".to_owned(), port.to_string(), "--stream-id".into(), stream_id.to_owned()];
+    let source = source.to_owned();
+    Peer::start(port, move || {
+        let mut command = Command::new("ffmpeg");
+        command.args(["-nostdin", "-v", "error", "-rtsp_transport", "tcp", "-i", &source]);
+        command.args(["-c", "copy", "-f", "mpegts", "pipe:1"]);
+        let mut sender = Group::spawn(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()));
+        let media = sender.0.stdout.take().unwrap();
+        vec![script("srt_listener.py", &arguments, None, media.into()), sender]
+    })
+}
+
+/// A folder of files that nobody may read, beneath another, with a film that would play.
+pub fn private_film(folder: &Path) -> PathBuf {
+    let private = folder.join("private");
+    fs::create_dir_all(&private).unwrap();
+    let film = private.join("film.ts");
+    let made = Command::new("ffmpeg")
+        .args(["-nostdin", "-v", "error", "-f", "lavfi", "-i", "testsrc2=size=320x240:rate=10", "-t", "20"])
+        .args(["-c:v", "libx264", "-preset", "ultrafast", "-g", "10", "-f", "mpegts"])
+        .arg(&film)
+        .status()
+        .unwrap();
+    assert!(made.success());
+    film
+}
