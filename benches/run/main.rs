@@ -25,6 +25,9 @@ use std::time::{Duration, Instant};
 
 use subject::{BareFfmpeg, Operator, Subject};
 
+/// How long a load runs before it is watched: two windows of HLS.
+const WARM_UP: Duration = Duration::from_secs(2 * 6 * subject::SEGMENT_SECONDS as u64);
+
 /// What to do.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -103,6 +106,8 @@ fn under_load(which: usize, cameras: usize, seconds: u64, folder: &Path) -> Load
     for camera in 0..cameras {
         support::wait("every camera is live", || subject.is_live(camera).then_some(()));
     }
+    // Rings and windows fill up once; what is measured is what goes on around the clock.
+    std::thread::sleep(WARM_UP);
     let (begun, cpu) = (Instant::now(), subject.cpu_seconds());
     // A measured time, not a condition: this is how long the load is watched.
     std::thread::sleep(Duration::from_secs(seconds));

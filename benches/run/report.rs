@@ -41,7 +41,7 @@ pub fn markdown(options: &Options, bare: &Measured, ours: &Measured) -> String {
         text,
         "{} RTSP cameras of 1080p25 at 4 Mbit/s, each recorded into MP4 files of a minute and served as HLS, by copy. Beside it, in the same run \
          on the same machine ({processors} cores), a bare FFmpeg for each camera: `-c copy -f tee` into the segment muxer and the HLS muxer, \
-         both fragmented MP4. Each load is watched for {} s once every camera is live; CPU is that of the whole process tree, memory the \
+         both fragmented MP4. Each load is watched for {} s once every camera has been live for two HLS windows; CPU is that of the whole process tree, memory the \
          proportional set size (`/proc/*/smaps_rollup`) at the end. The other rows are medians with one camera.\n",
         options.cameras, options.seconds
     );
@@ -95,8 +95,9 @@ pub fn markdown(options: &Options, bare: &Measured, ours: &Measured) -> String {
         );
     }
     text.push_str(
-        "\nFFmpeg keeps neither a ring of frames for late readers nor the live window in memory, and does not begin again by itself: \
-         a loop that looks twice a second starts it again here.\n",
+        "\nFFmpeg keeps neither a ring of frames for late readers nor the live window in memory (its window is files), and does not begin \
+         again by itself: a loop that looks twice a second starts it again here. Nobody looks at the streams under load; a stream \
+         that is watched keeps expired segments for one more window (24 s here, 12 MB), as RFC 8216 §6.2.2 wants.\n",
     );
     text
 }

@@ -7,9 +7,11 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
 
 use crate::media::frame::{Configuration, Frame, RunId, TrackKind, UtcMicros};
 use crate::plan::report::Reason;
@@ -55,6 +57,18 @@ pub enum Reach {
     Whole,
     /// Starts at the oldest entry of the ring and loses only what has left it: a recorder that takes over.
     FromOldest,
+}
+
+/// How often a reader is woken while frames flow. Waking a reader for every frame costs more than handing the frame over, so
+/// that whoever need not have each one at once says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// For every frame.
+    EveryFrame,
+    /// At key frames and when a run ends, else once in this time.
+    KeyFrames(Duration),
+    /// Once in this time.
+    Pauses(Duration),
 }
 
 /// What the ring may hold.
@@ -172,6 +186,8 @@ struct Shared {
     limits: Mutex<Limits>,
     /// Absolute index one past the newest entry; `u64::MAX` once closed.
     head: watch::Sender<u64>,
+    /// The same, but only told at key frames, ends of runs, and when closed.
+    landmark: watch::Sender<u64>,
 }
 
 impl Shared {
@@ -190,8 +206,8 @@ pub struct Hub {
 impl Hub {
     /// An empty hub.
     pub fn new(limits: Limits) -> Self {
-        let (head, _) = watch::channel(0);
-        Self { shared: Arc::new(Shared { ring: Mutex::default(), limits: Mutex::new(limits), head }) }
+        let (head, landmark) = (watch::channel(0).0, watch::channel(0).0);
+        Self { shared: Arc::new(Shared { ring: Mutex::default(), limits: Mutex::new(limits), head, landmark }) }
     }
 
     fn limits(&self) -> Limits {
@@ -206,11 +222,13 @@ impl Hub {
     /// Adds frames of one source batch, in order. Never waits for a reader.
     pub fn publish(&self, configuration: &Arc<Configuration>, frames: impl IntoIterator<Item = Frame>) {
         let limits = self.limits();
+        let mut key = false;
         let head = {
             let mut ring = self.shared.ring();
             let mut newest = None;
             for frame in frames {
                 newest = Some(frame.utc);
+                key |= frame.is_video_key();
                 ring.push(Entry::Frame { frame: Arc::new(frame), configuration: configuration.clone() });
             }
             let Some(newest) = newest else { return };
@@ -218,6 +236,9 @@ impl Hub {
             ring.end()
         };
         self.shared.head.send_replace(head);
+        if key {
+            self.shared.landmark.send_replace(head);
+        }
     }
 
     /// Ends a run; readers learn the reason in its place among the frames.
@@ -231,12 +252,14 @@ impl Hub {
             ring.end()
         };
         self.shared.head.send_replace(head);
+        self.shared.landmark.send_replace(head);
     }
 
     /// No more frames will ever come; readers end when they have read what there is.
     pub fn close(&self) {
         self.shared.ring().closed = true;
         self.shared.head.send_replace(u64::MAX);
+        self.shared.landmark.send_replace(u64::MAX);
     }
 
     /// A new reader.
@@ -269,8 +292,18 @@ impl Hub {
     }
 
     fn reader(&self, reach: Reach, next: u64, wait_for_key: bool) -> Reader {
-        let head = self.shared.head.subscribe();
-        Reader { shared: self.shared.clone(), head, reach, next, wait_for_key, known: None, batch: usize::MAX }
+        Reader {
+            shared: self.shared.clone(),
+            head: self.shared.head.subscribe(),
+            landmark: self.shared.landmark.subscribe(),
+            reach,
+            pace: Pace::EveryFrame,
+            not_before: Instant::now(),
+            next,
+            wait_for_key,
+            known: None,
+            batch: usize::MAX,
+        }
     }
 
     /// The frames of the newest GOP up to now, video only, with their configuration: what a snapshot decodes. `None` while no
@@ -308,7 +341,11 @@ impl Hub {
 pub struct Reader {
     shared: Arc<Shared>,
     head: watch::Receiver<u64>,
+    landmark: watch::Receiver<u64>,
     reach: Reach,
+    pace: Pace,
+    /// Its pace lets it rest until then.
+    not_before: Instant,
     next: u64,
     /// Frames before the next video key frame are skipped.
     wait_for_key: bool,
@@ -326,18 +363,47 @@ impl Reader {
         self
     }
 
-    /// Everything that has come since the last call, waiting until there is something. `None` once the hub is closed and all
-    /// is read. Cancel safe.
+    /// Reads at this pace.
+    #[must_use]
+    pub const fn at_pace(mut self, pace: Pace) -> Self {
+        self.pace = pace;
+        self
+    }
+
+    /// Everything that has come since the last call, waiting until there is something and the reader's pace wants it. `None`
+    /// once the hub is closed and all is read. Cancel safe.
     pub async fn next(&mut self) -> Option<Vec<Event>> {
+        self.rest().await;
         loop {
             self.head.mark_unchanged();
+            self.landmark.mark_unchanged();
             let (events, closed) = self.take();
             if !events.is_empty() {
+                self.not_before = Instant::now() + self.pause();
                 return Some(events);
             }
             if closed || self.head.changed().await.is_err() {
                 return None;
             }
+        }
+    }
+
+    const fn pause(&self) -> Duration {
+        match self.pace {
+            Pace::EveryFrame => Duration::ZERO,
+            Pace::KeyFrames(pause) | Pace::Pauses(pause) => pause,
+        }
+    }
+
+    async fn rest(&mut self) {
+        match self.pace {
+            Pace::EveryFrame => {}
+            Pace::Pauses(_) => sleep_until(self.not_before).await,
+            Pace::KeyFrames(_) => tokio::select! {
+                // The sender lives as long as this reader's share of the hub.
+                _ = self.landmark.changed() => {}
+                () = sleep_until(self.not_before) => {}
+            },
         }
     }
 
@@ -547,6 +613,28 @@ mod tests {
         hub.publish(&configuration(0), (0..8).map(|n| frame(n, n == 0)));
         let batches: Vec<Vec<u64>> = (0..4).map(|_| sequences(&reader.take_now())).collect();
         assert_eq!(batches, [vec![0, 1, 2], vec![3, 4, 5], vec![6, 7], vec![]]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_that_paces_itself_is_not_woken_for_each_frame() {
+        const PAUSE: Duration = Duration::from_secs(1);
+        for (pace, wakes_at_key_frames) in [(Pace::KeyFrames(PAUSE), true), (Pace::Pauses(PAUSE), false)] {
+            let hub = hub(10_000, 1 << 20);
+            let mut reader = hub.subscribe(Reach::Whole).at_pace(pace);
+            hub.publish(&configuration(0), [frame(0, true)]);
+            assert_eq!(sequences(&reader.next().await.unwrap_or_default()), [0], "the first comes at once");
+            let since = Instant::now();
+            hub.publish(&configuration(0), [frame(1, false)]);
+            hub.publish(&configuration(0), [frame(2, false)]);
+            assert_eq!(sequences(&reader.next().await.unwrap_or_default()), [1, 2]);
+            assert_eq!(since.elapsed(), PAUSE, "{pace:?}");
+            hub.publish(&configuration(0), [frame(3, true)]);
+            assert_eq!(sequences(&reader.next().await.unwrap_or_default()), [3]);
+            let rested = if wakes_at_key_frames { PAUSE } else { 2 * PAUSE };
+            assert_eq!(since.elapsed(), rested, "{pace:?}");
+            hub.close();
+            assert!(reader.next().await.is_none());
+        }
     }
 
     #[tokio::test]

@@ -19,7 +19,7 @@ mod tests;
 use meter::Meter;
 use sink::Sink;
 
-use crate::agent::hub::{Event, Hub, Reach, Reader};
+use crate::agent::hub::{Event, Hub, Pace, Reach, Reader};
 use crate::agent::registry::Table;
 use crate::agent::retention::reason_of;
 use crate::agent::unit::UnitContext;
@@ -32,8 +32,11 @@ use crate::media::frame::RunId;
 use crate::plan::report::{Reason, UnitState};
 use crate::plan::unit::{ObjectKey, Record, RecordMode};
 
-/// Frames wait for at most this long before they are written.
-const FLUSH: Duration = Duration::from_secs(1);
+/// How long the reader lets frames gather in the hub's ring: waking up for each of them would cost more than writing them.
+const GATHER: Duration = Duration::from_millis(900);
+/// How long frames that were taken wait before they are written. With [`GATHER`], what a kill loses is at most a second.
+const FLUSH: Duration = Duration::from_millis(100);
+const PACE: Pace = Pace::Pauses(GATHER);
 /// How long to wait before the disk is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 /// How long to wait before a folder that belongs to another is tried again.
@@ -189,14 +192,14 @@ fn failed(context: &UnitContext, record: &Record, error: &ArchiveError) -> Durat
 /// it begins at the newest key frame: what came before the recording began is none of its business.
 fn subscribe(hub: &Hub, resume: Option<(RunId, u64)>) -> (Reader, Vec<Event>) {
     if let Some((run, through)) = resume {
-        let mut reader = hub.subscribe_after(run, through);
+        let mut reader = hub.subscribe_after(run, through).at_pace(PACE);
         let events = reader.take_now();
         let first = events.iter().find_map(|event| if let Event::Frame(frame) = event { Some(frame) } else { None });
         if first.is_none_or(|first| first.run == run && first.sequence == through + 1) {
             return (reader, events);
         }
     }
-    (hub.subscribe(Reach::Whole), Vec::new())
+    (hub.subscribe(Reach::Whole).at_pace(PACE), Vec::new())
 }
 
 /// Sleeps until then, or for ever.
@@ -310,7 +313,10 @@ impl<'a> Recorder<'a> {
                     self.take(reader.take_now());
                     return End::Cancelled;
                 }
-                () = gone.as_mut() => return End::ArchiveGone,
+                () = gone.as_mut() => {
+                    self.take(reader.take_now());
+                    return End::ArchiveGone;
+                }
                 () = until(self.flush_at) => {
                     if let Some(sink) = &mut self.sink {
                         sink.tick();
@@ -323,7 +329,10 @@ impl<'a> Recorder<'a> {
                     Some(next) => events = Some(next),
                     None => return End::HubGone,
                 },
-                () = until(deadline) => self.check_deadline(),
+                () = until(deadline) => {
+                    self.take(reader.take_now());
+                    self.check_deadline();
+                }
                 () = sleep_until(self.facts_at) => self.report_facts(),
                 () = replaced.as_mut() => {
                     self.take(reader.take_now());

@@ -1,14 +1,17 @@
 //! A stream as HLS, by copy: reads a hub, cuts segments, offers them. The unit itself only moves things along: cutting is
 //! decided in [`segmenter`], what is offered in [`window`], HTTP in [`routes`].
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
 use self::segmenter::{Numbers, Output, Segmenter, Settings};
 use self::window::Window;
-use crate::agent::hub::{Event, Hub, Reach};
+use crate::agent::hub::{Event, Hub, Pace, Reach};
 use crate::agent::unit::UnitContext;
 use crate::media::frame::{Codec, UtcMicros};
 use crate::plan::report::{Reason, UnitState};
@@ -26,6 +29,8 @@ pub struct HlsStream {
     /// The camera that it shows.
     pub camera: ObjectKey,
     window: watch::Sender<Arc<Window>>,
+    /// Up to which segment clients know of them from playlists: the largest [`Window::end`] that was given out.
+    told: AtomicU64,
     /// Why there is nothing yet.
     waiting: Mutex<(Reason, String)>,
 }
@@ -39,6 +44,12 @@ impl HlsStream {
     /// Tells of every change of the window.
     pub fn subscribe(&self) -> watch::Receiver<Arc<Window>> {
         self.window.subscribe()
+    }
+
+    /// The playlist of a window, for a client: what it names is kept from now on for as long as the client may ask for it.
+    pub fn playlist(&self, window: &Window) -> Option<Bytes> {
+        self.told.fetch_max(window.end(), Ordering::Relaxed);
+        window.playlist()
     }
 
     /// Why there is nothing yet, or nothing new.
@@ -58,7 +69,12 @@ struct Unit<'a> {
     window: Window,
     /// The codec is one that HLS can carry.
     carried: bool,
+    pace: Pace,
 }
+
+/// A segment ends at a key frame, so that nothing is late by waiting for one; a part of Low-Latency HLS ends anywhere. Segments
+/// that a distant key frame cannot end are late by this at most.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// Runs a stream until it is cancelled.
 pub async fn run(context: UnitContext, hls: Hls) {
@@ -68,6 +84,7 @@ pub async fn run(context: UnitContext, hls: Hls) {
     let stream = Arc::new(HlsStream {
         camera: hls.camera.clone(),
         window: watch::channel(Arc::new(window.clone())).0,
+        told: AtomicU64::new(0),
         waiting: Mutex::new((Reason::CameraUnavailable, String::new())),
     });
     let settings = Settings {
@@ -78,8 +95,9 @@ pub async fn run(context: UnitContext, hls: Hls) {
     // Within this process the numbers go on even if the clock was set back or the stream was restarted in the same moment.
     let start = Numbers::at(now());
     let first = registry.hls_numbers.get(&key).map_or(start, |before| start.no_less_than(*before));
-    let mut unit =
-        Unit { context: &context, stream: &stream, segmenter: Segmenter::new(settings, first), window, carried: true };
+    let pace = if hls.low_latency { Pace::EveryFrame } else { Pace::KeyFrames(PAUSE) };
+    let segmenter = Segmenter::new(settings, first);
+    let mut unit = Unit { context: &context, stream: &stream, segmenter, window, carried: true, pace };
     registry.hls.insert(key.clone(), stream.clone());
     let mut before: Option<Arc<Hub>> = None;
     loop {
@@ -113,7 +131,7 @@ impl Unit<'_> {
 
     /// Reads a hub until it is closed.
     async fn read(&mut self, hub: &Hub) {
-        let mut reader = hub.subscribe(Reach::Live);
+        let mut reader = hub.subscribe(Reach::Live).at_pace(self.pace);
         while let Some(events) = reader.next().await {
             let mut outputs = Vec::new();
             for event in &events {
@@ -156,6 +174,7 @@ impl Unit<'_> {
         }
         let whole = outputs.iter().any(|output| matches!(output, Output::Segment(_)));
         let idle = matches!(outputs.last(), Some(Output::Idle));
+        self.window.set_told(self.stream.told.load(Ordering::Relaxed));
         for output in outputs {
             self.window.apply(output);
         }

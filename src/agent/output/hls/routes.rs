@@ -88,7 +88,7 @@ async fn media_playlist(
         }
         Directives { .. } => window,
     };
-    Ok(match window.playlist() {
+    Ok(match stream.playlist(&window) {
         Some(playlist) => playlist_response(playlist),
         None => not_yet(&stream),
     })

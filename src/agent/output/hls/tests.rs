@@ -54,6 +54,8 @@ struct Scene {
     violations: Vec<Violation>,
     segments: Vec<Arc<super::segmenter::Segment>>,
     pictures: u64,
+    /// Whether somebody fetches every playlist.
+    watched: bool,
 }
 
 impl Scene {
@@ -73,6 +75,7 @@ impl Scene {
             violations: Vec::new(),
             segments: Vec::new(),
             pictures: 0,
+            watched: true,
         };
         scene.begin_run();
         scene
@@ -94,6 +97,9 @@ impl Scene {
                 self.violations.extend(lint_successor(before, &text));
             }
             self.playlists.push(text);
+        }
+        if self.watched {
+            self.window.set_told(self.window.end());
         }
     }
 
@@ -276,6 +282,21 @@ fn expired_segments_are_kept_one_playlist_longer_and_then_go() {
     assert!((number - 6..number).all(there), "{first}");
     assert!(!there(number - 8));
     assert_eq!(scene.window.segments().count(), 13);
+}
+
+#[test]
+fn expired_segments_that_nobody_was_told_of_go_at_once() {
+    let mut scene = Scene::new(2000, None);
+    scene.watched = false;
+    scene.pictures(25 * 100, 40_000, 50);
+    assert_eq!(scene.window.segments().count(), 7, "what the playlist lists, and one more");
+    scene.watched = true;
+    scene.pictures(25 * 100, 40_000, 50);
+    assert_eq!(scene.window.segments().count(), 13, "a viewer came");
+    scene.watched = false;
+    scene.pictures(25 * 100, 40_000, 50);
+    assert_eq!(scene.window.segments().count(), 7, "the viewer left");
+    scene.assert_clean();
 }
 
 #[test]

@@ -93,6 +93,8 @@ pub struct Window {
     open: Option<Arc<Segment>>,
     headers: VecDeque<(RunId, u32, Bytes)>,
     playlist: Bytes,
+    /// No playlist that anybody was given names a segment of this number or a later one.
+    told: u64,
 }
 
 impl Window {
@@ -136,6 +138,16 @@ impl Window {
         Some(variant.write())
     }
 
+    /// The number after the last one that the playlist names.
+    pub fn end(&self) -> u64 {
+        self.open.iter().chain(self.segments.back()).map(|segment| segment.number + 1).max().unwrap_or(0)
+    }
+
+    /// Takes note that playlists up to this [`Self::end`] have been given out.
+    pub const fn set_told(&mut self, end: u64) {
+        self.told = end;
+    }
+
     /// Takes in what the segmenter made.
     pub fn apply(&mut self, output: Output) {
         match output {
@@ -162,7 +174,9 @@ impl Window {
         }
     }
 
-    /// Lets old segments expire, and expired ones go when they have been kept for as long as a playlist lists them.
+    /// Lets old segments expire. Expired ones go when they have been kept for as long as a playlist lists them, or at once when
+    /// no playlist that names them was ever given out: the standard keeps them for those who were told of them (RFC 8216
+    /// §6.2.2), and a stream that nobody looks at need not fill memory.
     fn slide(&mut self) {
         let Some(timing) = self.timing else { return };
         let listed = |expired: usize| self.segments.iter().skip(expired);
@@ -174,6 +188,9 @@ impl Window {
             expired += 1;
         }
         let kept = (self.segments.len() - expired) + 1;
+        let nobody_knows = self.segments.front().is_some_and(|oldest| oldest.number >= self.told);
+        // One stays even so: a playlist may be on its way to its first reader while this goes on.
+        let kept = if nobody_knows { 1 } else { kept };
         let gone = expired.saturating_sub(kept);
         self.segments.drain(..gone);
         self.expired = expired - gone;
