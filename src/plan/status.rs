@@ -2,6 +2,8 @@
 //! that a status holds. Pure: the clock is handed in. A status changes only when something changed: what moves all the time
 //! (bytes, bit rate) is in metrics.
 
+use std::collections::HashMap;
+
 use jiff::Timestamp;
 use kube::Resource;
 use serde_json::Value;
@@ -54,46 +56,63 @@ pub fn statuses(objects: &Objects, planned: &Planned, report: &Report, now: Time
         statuses.push((object, status.unwrap_or_default()));
     };
     let reference = |kind, key: &ObjectKey| ObjectRef { kind, key: key.clone() };
+    let known = Known::new(planned, report);
     for (key, camera) in &objects.cameras {
         let object = reference(ObjectKind::Camera, key);
-        let status = camera_status(camera, unit_outcome(&object, camera, planned, report), now);
+        let status = camera_status(camera, known.unit(&object, camera), now);
         push(object, serde_json::to_value(status));
     }
     for (key, stream) in &objects.streams {
         let object = reference(ObjectKind::Stream, key);
-        let status = stream_status(stream, unit_outcome(&object, stream, planned, report), now);
+        let status = stream_status(stream, known.unit(&object, stream), now);
         push(object, serde_json::to_value(status));
     }
     let undeclared = objects.default_archives();
     for archive in objects.archives.values().chain(&undeclared) {
         let key = super::objects::key(archive);
-        let outcome = match report.archives.iter().find(|candidate| candidate.key == key) {
-            Some(report) if is_current(report.generation, archive) => Outcome::Reported(report),
-            _ => Outcome::Unheard,
-        };
-        push(reference(ObjectKind::Archive, &key), serde_json::to_value(archive_status(archive, outcome, now)));
+        let status = archive_status(archive, known.archive(&key, archive), now);
+        push(reference(ObjectKind::Archive, &key), serde_json::to_value(status));
     }
     for (key, recording) in &objects.recordings {
         let object = reference(ObjectKind::Recording, key);
-        let status = recording_status(recording, unit_outcome(&object, recording, planned, report), now);
+        let status = recording_status(recording, known.unit(&object, recording), now);
         push(object, serde_json::to_value(status));
     }
     statuses
 }
 
-/// What is known of a unit. A report on an earlier generation of the object says nothing of what is wanted now.
-fn unit_outcome<'a, T: Resource>(
-    object: &ObjectRef,
-    resource: &T,
+/// What was planned and reported, found by object.
+struct Known<'a> {
     planned: &'a Planned,
-    report: &'a Report,
-) -> Outcome<'a, UnitReport> {
-    if let Some(waiting) = planned.waiting_for(object) {
-        return Outcome::Waiting(waiting);
+    units: HashMap<&'a ObjectRef, &'a UnitReport>,
+    archives: HashMap<&'a ObjectKey, &'a ArchiveReport>,
+}
+
+impl<'a> Known<'a> {
+    fn new(planned: &'a Planned, report: &'a Report) -> Self {
+        Self {
+            planned,
+            units: report.units.iter().map(|unit| (&unit.object, unit)).collect(),
+            archives: report.archives.iter().map(|archive| (&archive.key, archive)).collect(),
+        }
     }
-    match report.units.iter().find(|unit| unit.object == *object) {
-        Some(unit) if is_current(unit.generation, resource) => Outcome::Reported(unit),
-        _ => Outcome::Unheard,
+
+    /// What is known of a unit. A report on an earlier generation of the object says nothing of what is wanted now.
+    fn unit<T: Resource>(&self, object: &ObjectRef, resource: &T) -> Outcome<'a, UnitReport> {
+        if let Some(waiting) = self.planned.waiting_for(object) {
+            return Outcome::Waiting(waiting);
+        }
+        match self.units.get(object) {
+            Some(unit) if is_current(unit.generation, resource) => Outcome::Reported(unit),
+            _ => Outcome::Unheard,
+        }
+    }
+
+    fn archive(&self, key: &ObjectKey, archive: &Archive) -> Outcome<'a, ArchiveReport> {
+        match self.archives.get(key) {
+            Some(report) if is_current(report.generation, archive) => Outcome::Reported(report),
+            _ => Outcome::Unheard,
+        }
     }
 }
 
