@@ -13,6 +13,10 @@ use std::sync::Arc;
 use super::index::{CONFIGURATION_CHANGED, Hour, STALLED};
 use crate::media::frame::{Configuration, Frame, RunId, TrackKind, UtcMicros};
 
+mod step;
+
+pub use step::{Batch, BatchFacts, Input, Rules, Sample, Step, VideoEnd, VideoSpan};
+
 /// Frames are written together for at most this long, in microseconds of media time.
 const LONGEST_FRAGMENT: i64 = 1_000_000;
 /// Shorter GOPs are written together until they are this long, microseconds of media time.
@@ -23,136 +27,6 @@ const SHORTEST_HOLE: i64 = 1_000_000;
 const HOLE_WHILE_UNKNOWN: i64 = 10_000_000;
 /// How many distances the median is taken of.
 const KNOWN_INTERVALS: usize = 31;
-
-/// What is to be recorded, in order.
-#[derive(Debug, Clone)]
-pub enum Input {
-    /// The frames that follow belong to this run and need this configuration.
-    Configuration {
-        /// The run.
-        run: RunId,
-        /// Codec parameters of both tracks.
-        configuration: Arc<Configuration>,
-    },
-    /// A frame.
-    Frame(Arc<Frame>),
-    /// No more frames of this run will come.
-    Ended {
-        /// Condition reason.
-        reason: String,
-    },
-    /// Frames are missing here that the camera sent.
-    Lost {
-        /// Condition reason.
-        reason: String,
-    },
-}
-
-/// How files are cut.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rules {
-    /// Length of a file, microseconds; `None`: never cut by time (a clip).
-    pub segment_micros: Option<i64>,
-    /// Whether sound is recorded.
-    pub audio: bool,
-}
-
-/// A frame with the time until the next one of its track.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sample {
-    /// The frame.
-    pub frame: Arc<Frame>,
-    /// Ticks of the track.
-    pub duration: u32,
-}
-
-impl std::borrow::Borrow<Frame> for Sample {
-    fn borrow(&self) -> &Frame {
-        &self.frame
-    }
-}
-
-/// Frames that are written together.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Batch {
-    /// In the order in which they were published.
-    pub samples: Vec<Sample>,
-    /// Everything that the index must know of them.
-    pub facts: BatchFacts,
-}
-
-/// What the index knows of frames that are written together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct BatchFacts {
-    /// Sequence of the first frame.
-    pub first_sequence: u64,
-    /// All frames of the file up to this sequence have been written.
-    pub through: u64,
-    /// Whether the first video frame is a random access point.
-    pub independent: bool,
-    /// Of the video in it; `None` when it holds only sound.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub video: Option<VideoSpan>,
-}
-
-/// Video time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct VideoSpan {
-    /// UTC of the first frame.
-    pub utc: UtcMicros,
-    /// UTC of the end of the last.
-    pub end_utc: UtcMicros,
-    /// Decode time of the first frame, microseconds of media time.
-    pub from: i64,
-    /// Decode time of the end of the last frame, microseconds of media time.
-    pub to: i64,
-}
-
-/// Where a picture ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct VideoEnd {
-    /// Media time, microseconds.
-    pub to: i64,
-    /// UTC.
-    pub end_utc: UtcMicros,
-}
-
-/// What to do with the disk.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
-    /// Begin a file; its first batch follows.
-    Open {
-        /// Run of all its frames.
-        run: RunId,
-        /// Codec parameters, without sound when none is recorded.
-        configuration: Arc<Configuration>,
-        /// UTC of its first video frame.
-        start: UtcMicros,
-        /// Sequence of its first frame.
-        first_sequence: u64,
-        /// Whether its first frame needs the file before it.
-        dependent: bool,
-        /// Whether it goes on exactly where the file ends that [`Cutter::resume_after`] told of.
-        resumes: bool,
-    },
-    /// Write frames into the open file.
-    Write(Batch),
-    /// Close the open file.
-    Close {
-        /// Why nothing follows it directly; `None` when the next file goes on where it ends.
-        gap: Option<String>,
-        /// Where its last picture really ends, when the next one has told.
-        until: Option<VideoEnd>,
-    },
-    /// The gap after the file that was closed last has this reason.
-    Gap {
-        /// Condition reason.
-        reason: String,
-    },
-}
 
 /// Longest distance between two frames that is not a hole: max(1 s, 3 × the median distance), microseconds. `intervals` are
 /// recent distances, microseconds.

@@ -5,11 +5,17 @@
 //! What is read: `moov` (movie and track timescale, edit list, sample entry, `trex` defaults), `moof` (`tfhd`, `tfdt`,
 //! `trun`), `mdat`, `prft`. Everything else is skipped without being buffered. Box numbers are those of ISO/IEC 14496-12.
 
-use bytes::{Buf as _, Bytes, BytesMut};
-use mp4_atom::{Elst, FourCC, Hdlr, Mdhd, Mvhd, Prft, Tfdt, Tfhd, Trex, Trun};
+use bytes::{Bytes, BytesMut};
+use mp4_atom::{FourCC, Mvhd, Prft, Tfdt, Tfhd, Trex, Trun};
 use thiserror::Error;
 
 use crate::media::frame::UtcMicros;
+
+mod boxes;
+mod track;
+
+use boxes::{boxes, child, decode, header, missing};
+use track::read_track;
 
 /// Why the bytes cannot be fragmented MP4, or not such as this reader takes.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -370,154 +376,6 @@ const fn is_kept(kind: FourCC) -> bool {
     matches!(kind, MOOV | MOOF | MDAT | PRFT)
 }
 
-fn missing(kind: &'static str, what: &str) -> Error {
-    Error::Malformed { kind, what: what.to_owned() }
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Header {
-    kind: FourCC,
-    /// Of the header itself.
-    length: usize,
-    /// With the header.
-    total: u64,
-}
-
-/// The box header at the front of `bytes` (§4.2), or `None` until it is whole.
-fn header(bytes: &[u8]) -> Result<Option<Header>, Error> {
-    let Some((head, rest)) = bytes.split_first_chunk::<8>() else { return Ok(None) };
-    let size = u32::from_be_bytes([head[0], head[1], head[2], head[3]]);
-    let kind = FourCC::new(&[head[4], head[5], head[6], head[7]]);
-    match size {
-        0 => Err(missing("box", "a box without an end cannot be read from a stream")),
-        1 => {
-            let Some(large) = rest.first_chunk::<8>() else { return Ok(None) };
-            let total = u64::from_be_bytes(*large);
-            if total < 16 {
-                return Err(missing("box", "size smaller than its header"));
-            }
-            Ok(Some(Header { kind, length: 16, total }))
-        }
-        2..8 => Err(missing("box", "size smaller than its header")),
-        _ => Ok(Some(Header { kind, length: 8, total: u64::from(size) })),
-    }
-}
-
-/// The child boxes of `body`: kind, whole box, body.
-fn boxes<'a>(
-    body: &'a Bytes,
-    parent: &'static str,
-) -> impl Iterator<Item = Result<(FourCC, Bytes, Bytes), Error>> + use<'a> {
-    let mut rest = body.clone();
-    std::iter::from_fn(move || {
-        // QuickTime writers leave up to seven bytes of padding behind the last child.
-        if rest.len() < 8 {
-            return None;
-        }
-        let head = match header(&rest) {
-            Ok(Some(head)) if head.total <= rest.len() as u64 => head,
-            Ok(_) => {
-                rest.clear();
-                return Some(Err(missing(parent, "a child reaches beyond its parent")));
-            }
-            Err(error) => {
-                rest.clear();
-                return Some(Err(error));
-            }
-        };
-        let whole = rest.split_to(usize::try_from(head.total).unwrap_or(rest.len()));
-        let inner = whole.slice(head.length..);
-        Some(Ok((head.kind, whole, inner)))
-    })
-}
-
-/// The body of the first child of that kind.
-fn child(body: &Bytes, kind: FourCC, parent: &'static str) -> Result<Option<Bytes>, Error> {
-    for found in boxes(body, parent) {
-        let (found, _, inner) = found?;
-        if found == kind {
-            return Ok(Some(inner));
-        }
-    }
-    Ok(None)
-}
-
-fn path(body: &Bytes, kinds: &[(&'static str, FourCC)]) -> Result<Option<Bytes>, Error> {
-    let mut inner = body.clone();
-    let mut parent = "trak";
-    for (name, kind) in kinds {
-        let Some(found) = child(&inner, *kind, parent)? else { return Ok(None) };
-        inner = found;
-        parent = name;
-    }
-    Ok(Some(inner))
-}
-
-fn decode<T: mp4_atom::Atom>(kind: &'static str, code: FourCC, body: &[u8]) -> Result<T, Error> {
-    debug_assert_eq!(T::KIND, code);
-    T::decode_body(&mut &*body).map_err(|error| Error::Malformed { kind, what: error.to_string() })
-}
-
-fn read_track(body: &Bytes, movie_timescale: u32, defaults: &[Trex]) -> Result<Option<Track>, Error> {
-    const MDIA: (&str, FourCC) = ("mdia", FourCC::new(b"mdia"));
-    let header = child(body, FourCC::new(b"tkhd"), "trak")?.ok_or(missing("trak", "no tkhd"))?;
-    // Version 1 has 64-bit times before the track number (§8.3.2).
-    let at = if header.first() == Some(&1) { 20 } else { 12 };
-    let id = header.get(at..at + 4).map(|mut bytes| bytes.get_u32()).ok_or(missing("tkhd", "too short"))?;
-
-    let media = path(body, &[MDIA, ("mdhd", FourCC::new(b"mdhd"))])?.ok_or(missing("trak", "no mdhd"))?;
-    let timescale = decode::<Mdhd>("mdhd", FourCC::new(b"mdhd"), &media)?.timescale;
-    if timescale == 0 {
-        return Err(missing("mdhd", "timescale 0"));
-    }
-    let handler = path(body, &[MDIA, ("hdlr", FourCC::new(b"hdlr"))])?.ok_or(missing("trak", "no hdlr"))?;
-    let handler = match decode::<Hdlr>("hdlr", FourCC::new(b"hdlr"), &handler)?.handler {
-        kind if kind == FourCC::new(b"vide") => Handler::Video,
-        kind if kind == FourCC::new(b"soun") => Handler::Audio,
-        _ => Handler::Other,
-    };
-    let edits = path(body, &[("edts", FourCC::new(b"edts")), ("elst", FourCC::new(b"elst"))])?;
-    let edit_offset = match edits {
-        Some(edits) => edit_offset(&decode("elst", FourCC::new(b"elst"), &edits)?, timescale, movie_timescale),
-        None => 0,
-    };
-    let descriptions = path(
-        body,
-        &[MDIA, ("minf", FourCC::new(b"minf")), ("stbl", FourCC::new(b"stbl")), ("stsd", FourCC::new(b"stsd"))],
-    )?
-    .ok_or(missing("trak", "no stsd"))?;
-    // Version, flags and entry count stand before the entries (§8.5.2).
-    let entries = if descriptions.len() < 8 { Bytes::new() } else { descriptions.slice(8..) };
-    let Some(entry) = boxes(&entries, "stsd").next() else { return Err(missing("stsd", "no sample entry")) };
-    let (_, sample_entry, _) = entry?;
-    let defaults = defaults.iter().find(|defaults| defaults.track_id == id).cloned().unwrap_or_default();
-    // A copy: the header must not keep the chunk that it came in.
-    Ok(Some(Track {
-        id,
-        handler,
-        timescale,
-        edit_offset,
-        sample_entry: Bytes::copy_from_slice(&sample_entry),
-        defaults,
-    }))
-}
-
-/// See [`Track::edit_offset`].
-fn edit_offset(edits: &Elst, timescale: u32, movie_timescale: u32) -> i64 {
-    let mut empty = 0_u64;
-    for edit in &edits.entries {
-        match edit.media_time {
-            None => empty = empty.saturating_add(edit.segment_duration),
-            Some(start) => {
-                let delay = u128::from(empty) * u128::from(timescale) / u128::from(movie_timescale.max(1));
-                let delay = i64::try_from(delay).unwrap_or(0);
-                return delay.saturating_sub(i64::try_from(start).unwrap_or(0));
-            }
-        }
-    }
-    0
-}
-
 /// A 64-bit NTP timestamp (RFC 5905 §6, era 0) as UTC.
 fn ntp_to_utc(ntp: u64) -> UtcMicros {
     /// Seconds from 1900 to 1970.
@@ -533,6 +391,9 @@ mod tests {
 
     use proptest::prelude::*;
 
+    use mp4_atom::Elst;
+
+    use super::track::edit_offset;
     use super::*;
     use crate::media::fmp4::writer::{FragmentOptions, write_fragment, write_header};
     use crate::media::frame::{Codec, Configuration, Frame, FrameKind, RunId, TrackConfiguration, TrackKind};
