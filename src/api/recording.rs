@@ -56,6 +56,11 @@ pub struct RecordingSpec {
     /// What becomes of the sound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audio: Option<Audio>,
+    /// Whether to take over the folder that another Recording of this name left in the archive, with all that it holds: an object
+    /// that was deleted and made anew, or one of another cluster. Without it such a folder is left alone and nothing is recorded.
+    /// Default: false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopt: Option<bool>,
     /// Whether to pause. What is recorded already stays and can be played. Default: false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,

@@ -13,37 +13,25 @@ use std::time::{Duration, Instant};
 
 use super::ArchiveError;
 use super::clip_part::{Part, PartEnd};
-use super::cut::{Batch, BatchFacts, Cutter, Input, Rules, Sample, Step, VideoSpan, to_micros};
-use super::description::{ClipCompletion, ClipPart, ClipState, Description};
-use super::index::{Gap, RECORDER_DOWN};
+use super::cut::{Cutter, Input, Rules};
+use super::description::ClipState;
+use super::index::RECORDER_DOWN;
 use super::recording::RecordingIndex;
-use super::writer::file_mark;
-use crate::media::frame::{Configuration, Frame, RunId, TrackKind, UtcMicros};
+use crate::media::frame::{Configuration, RunId, UtcMicros};
 
-/// What is written is synced this often.
-const SYNC_INTERVAL: Duration = Duration::from_secs(5);
+mod placing;
+mod writing;
+
+use placing::Anchor;
+
 /// Reason of a run's end after which UTC is another: the clip's time goes on, its clock moves.
 const CLOCK_STEPPED: &str = "ClockStepped";
 /// A clip that reached its length.
 pub const DEADLINE_REACHED: &str = "DeadlineReached";
 /// A clip that somebody ended.
 pub const STOPPED: &str = "Stopped";
-/// Sound of a new run that begins this much before the end of the sound there is counts as following it, microseconds.
-const SOUND_OVERLAP: i64 = 1000;
 /// Frames may still be on the way when the deadline is over, microseconds.
 const GRACE: i64 = 1_000_000;
-/// At most so many gaps are written down; a camera that flaps for hours must not grow the file without bound.
-const GAPS: usize = 1000;
-
-/// Where the frames of one run stand in the clip.
-#[derive(Debug, Clone)]
-struct Anchor {
-    run: RunId,
-    configuration: Arc<Configuration>,
-    /// Clip time minus media time of the run, microseconds; `None` until its first picture tells.
-    shift: Option<i64>,
-}
-
 /// The one writer of a clip.
 #[derive(Debug)]
 pub struct ClipWriter {
@@ -112,7 +100,7 @@ impl ClipWriter {
         for ended in &state.parts {
             let Some(end) = ended.end else { continue };
             if let Some((mut part, _)) = Part::recover(&self.index, ended.part)? {
-                part.finish(PartEnd { until: end.0 - ended.start.0 })?;
+                part.finish(&self.index, PartEnd { until: end.0 - ended.start.0 })?;
             }
         }
         self.index.set_live_clip(None);
@@ -235,75 +223,6 @@ impl ClipWriter {
         }
     }
 
-    /// The frame with its time in the clip; `None` when it has none. Ends the clip at its deadline.
-    fn place(&mut self, frame: &Frame) -> Option<Frame> {
-        let anchor = self.anchor.clone().filter(|anchor| anchor.run == frame.run)?;
-        if self.resume.is_some_and(|(run, through)| run == frame.run && frame.sequence <= through) {
-            return None;
-        }
-        let timescale = i64::from(anchor.configuration.track(frame.track)?.timescale.max(1));
-        let media = to_micros(frame.decode_time, timescale);
-        let video = frame.track == TrackKind::Video;
-        let shift = match anchor.shift {
-            Some(shift) => shift,
-            None if video => {
-                let shift = self.begin_run(frame.utc) - media;
-                self.anchor = Some(Anchor { shift: Some(shift), ..anchor });
-                shift
-            }
-            // Sound that goes on where an earlier writer was: UTC tells its place.
-            None if self.resume.is_some_and(|(run, _)| run == frame.run) => {
-                frame.utc.0 - self.state.as_ref()?.start.0 - media
-            }
-            // Sound before the first picture of a run.
-            None => return None,
-        };
-        let at = media + shift;
-        let end = at + to_micros(frame.duration.into(), timescale);
-        if video {
-            if at >= self.duration {
-                self.finish(DEADLINE_REACHED);
-                return None;
-            }
-            self.heard(at);
-            self.taken.0 = self.taken.0.max(end);
-        } else {
-            if at < self.taken.1 - SOUND_OVERLAP || at < 0 {
-                return None;
-            }
-            self.taken.1 = end;
-        }
-        Some(moved(frame, timescale, shift))
-    }
-
-    /// Where in the clip a run begins whose first picture was captured at `utc`.
-    fn begin_run(&mut self, utc: UtcMicros) -> i64 {
-        let (from, duration) = (self.taken.0, self.duration);
-        let Some(state) = &mut self.state else {
-            let deadline = utc.plus_micros(duration);
-            self.state = Some(ClipState { start: utc, deadline, parts: vec![], gaps: vec![], completion: None });
-            self.unsaved = true;
-            return 0;
-        };
-        if std::mem::take(&mut self.stepped) {
-            // The clip's time goes on; the host's clock says something else now.
-            let start = utc.plus_micros(-from);
-            let step = start.0 - state.start.0;
-            state.start = start;
-            state.deadline = start.plus_micros(duration);
-            for part in &mut state.parts {
-                part.start = part.start.plus_micros(step);
-                part.end = part.end.map(|end| end.plus_micros(step));
-            }
-            for gap in &mut state.gaps {
-                (gap.from, gap.to) = (gap.from.plus_micros(step), gap.to.plus_micros(step));
-            }
-            self.unsaved = true;
-        }
-        // Never before what is there already: two runs may overlap by a little.
-        (utc.0 - state.start.0).max(from)
-    }
-
     /// Time has passed; see [`super::writer::Writer::tick`].
     pub fn tick(&mut self) {
         self.cutter.tick();
@@ -340,185 +259,10 @@ impl ClipWriter {
     pub fn is_idle(&self) -> bool {
         self.cutter.is_idle() && !self.unsaved && (self.finished.is_none() || self.is_complete())
     }
-
-    /// Writes what is due. After an error it can be called again and goes on where it was.
-    pub fn flush(&mut self) -> Result<(), ArchiveError> {
-        while let Some(step) = self.cutter.next_step() {
-            if let Err(error) = self.take(&step) {
-                self.cutter.put_back(step);
-                return Err(error);
-            }
-        }
-        if let Some(reason) = self.finished
-            && !self.is_complete()
-        {
-            self.complete(reason)?;
-        }
-        self.save()?;
-        if self.synced.elapsed() >= SYNC_INTERVAL {
-            self.synced = Instant::now();
-            if let Some(part) = &mut self.part {
-                part.sync()?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Writes `recording.json` when it is behind.
-    fn save(&mut self) -> Result<(), ArchiveError> {
-        if self.unsaved {
-            let clip = self.state.clone();
-            let missing = || ArchiveError::NotFound { what: format!("description of recording {}", self.index.path()) };
-            self.index.change_description(|existing| Ok(Description { clip, ..existing.ok_or_else(missing)? }))?;
-            self.unsaved = false;
-        }
-        Ok(())
-    }
-
-    fn take(&mut self, step: &Step) -> Result<(), ArchiveError> {
-        match step {
-            Step::Open { run, configuration, .. } => {
-                self.writing = Some((*run, configuration.clone()));
-                Ok(())
-            }
-            Step::Write(batch) => self.write(batch),
-            Step::Close { gap, .. } => {
-                if let Some(reason) = gap {
-                    self.gap.get_or_insert((self.position, reason.clone()));
-                }
-                Ok(())
-            }
-            Step::Gap { reason } => {
-                if let Some((_, known)) = &mut self.gap {
-                    known.clone_from(reason);
-                }
-                Ok(())
-            }
-        }
-    }
-
-    fn write(&mut self, batch: &Batch) -> Result<(), ArchiveError> {
-        let Some((run, configuration)) = self.writing.clone() else { return Ok(()) };
-        let at = batch.facts.video.map_or(self.position, |video| video.from);
-        self.open_part(run, &configuration, at)?;
-        self.save()?;
-        let Some(part) = &mut self.part else { return Ok(()) };
-        let batch = within_part(batch, &configuration, self.part_from);
-        part.append(&batch, run)?;
-        let Some(video) = &batch.facts.video else { return Ok(()) };
-        if let (Some((from, reason)), Some(state)) = (self.gap.take(), &mut self.state)
-            && at > from
-            && state.gaps.len() < GAPS
-        {
-            let (from, to) = (state.start.plus_micros(from), state.start.plus_micros(at));
-            state.gaps.push(Gap { from, to, reason });
-            self.unsaved = true;
-        }
-        self.position = self.position.max(video.to + self.part_from);
-        Ok(())
-    }
-
-    /// Makes sure that the open part can take frames of this configuration; `at` is the clip time of the first of them.
-    fn open_part(&mut self, run: RunId, configuration: &Configuration, at: i64) -> Result<(), ArchiveError> {
-        let Some(state) = &mut self.state else { return Ok(()) };
-        if let Some(part) = &mut self.part {
-            if part.takes(configuration) {
-                return Ok(());
-            }
-            // The last picture stands until the next part begins.
-            let end = state.start.plus_micros(at);
-            if let Some(last) = state.parts.last_mut()
-                && last.end != Some(end)
-            {
-                last.end = Some(end);
-                self.unsaved = true;
-            }
-            self.save()?;
-            if let Some(part) = &mut self.part {
-                part.finish(PartEnd { until: at - self.part_from })?;
-            }
-            self.part = None;
-        }
-        let Some(state) = &mut self.state else { return Ok(()) };
-        let taken = state.parts.iter().map(|part| part.part).max().unwrap_or(0);
-        let mark = file_mark(run, configuration, false);
-        // A whole part may be gone between two others; the first begins at the first frame.
-        let from = if state.parts.is_empty() { 0 } else { at };
-        let (codecs, width, height) = (mark.codecs.clone(), mark.width, mark.height);
-        let (number, part) = Part::create(&self.index, taken + 1, mark, configuration)?;
-        let start = state.start.plus_micros(from);
-        state.parts.push(ClipPart { part: number, start, end: None, codecs, width, height });
-        self.part = Some(part);
-        self.part_from = from;
-        self.unsaved = true;
-        Ok(())
-    }
-
-    /// Ends the clip: the intent is written down, then its file gets its full index.
-    fn complete(&mut self, reason: &'static str) -> Result<(), ArchiveError> {
-        if self.state.as_ref().is_none_or(|state| state.completion.is_none()) {
-            self.decide_end(reason);
-        }
-        self.save()?;
-        if let (Some(part), Some(last)) = (&mut self.part, self.state.as_ref().and_then(|state| state.parts.last())) {
-            let until = last.end.map_or(0, |end| end.0 - last.start.0);
-            part.finish(PartEnd { until })?;
-        }
-        self.part = None;
-        self.index.set_live_clip(None);
-        Ok(())
-    }
-
-    fn decide_end(&mut self, reason: &'static str) {
-        let (position, duration) = (self.position, self.duration);
-        let until = if reason == DEADLINE_REACHED {
-            duration
-        } else {
-            // Somebody ends it now: until now the last picture stands.
-            self.elapsed().clamp(position, duration.max(position))
-        };
-        let state = self.state.get_or_insert_with(|| {
-            // Stopped before its first frame: it holds nothing.
-            let now = UtcMicros::from_timestamp(jiff::Timestamp::now());
-            ClipState { start: now, deadline: now.plus_micros(duration), parts: vec![], gaps: vec![], completion: None }
-        });
-        let end = state.start.plus_micros(if state.parts.is_empty() { 0 } else { until });
-        if let Some(last) = state.parts.last_mut() {
-            last.end = Some(end);
-        }
-        if let Some((from, cause)) = self.gap.take()
-            && until > from
-            && cause != DEADLINE_REACHED
-            && cause != STOPPED
-            && state.gaps.len() < GAPS
-        {
-            state.gaps.push(Gap { from: state.start.plus_micros(from), to: end, reason: cause });
-        }
-        state.completion = Some(ClipCompletion { at: end, reason: reason.to_owned() });
-        self.unsaved = true;
-    }
 }
 
 impl Drop for ClipWriter {
     fn drop(&mut self) {
         self.index.set_live_clip(None);
     }
-}
-
-/// The frame `shift` microseconds later. Rounded to the nearest tick, the same for all frames of a track, so that distances stay
-/// exact.
-fn moved(frame: &Frame, timescale: i64, shift: i64) -> Frame {
-    let ticks = (i128::from(shift) * i128::from(timescale) + 500_000).div_euclid(1_000_000);
-    let decode_time = frame.decode_time + i64::try_from(ticks).unwrap_or(0);
-    Frame { decode_time: decode_time.max(0), ..frame.clone() }
-}
-
-/// The same frames with times from the beginning of a part, `from` microseconds into the clip.
-fn within_part(batch: &Batch, configuration: &Configuration, from: i64) -> Batch {
-    let placed = batch.samples.iter().filter_map(|sample| {
-        let timescale = i64::from(configuration.track(sample.frame.track)?.timescale.max(1));
-        Some(Sample { frame: Arc::new(moved(&sample.frame, timescale, -from)), duration: sample.duration })
-    });
-    let video = batch.facts.video.map(|video| VideoSpan { from: video.from - from, to: video.to - from, ..video });
-    Batch { samples: placed.collect(), facts: BatchFacts { video, ..batch.facts } }
 }

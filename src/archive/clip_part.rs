@@ -55,6 +55,7 @@ pub struct RecoveredPart {
 /// A part that is being written.
 #[derive(Debug)]
 pub struct Part {
+    number: u32,
     name: String,
     recording: String,
     media: MediaFile,
@@ -83,9 +84,10 @@ impl Part {
             }
             number += 1;
         };
-        index.set_live_clip(Some(number));
+        index.set_live_clip(Some((number, 0)));
         let (header, placeholder) = header(configuration);
         let mut part = Self {
+            number,
             name: clip_file(number),
             recording: index.path().to_string(),
             media: MediaFile::new(file, 0),
@@ -102,6 +104,7 @@ impl Part {
             return Err(error);
         }
         part.start = part.media.length();
+        index.set_live_clip(Some(part.whole()));
         Ok((number, part))
     }
 
@@ -127,8 +130,9 @@ impl Part {
         let audio_until = audio_until(&file, &scan, setup.audio.as_ref()).map_err(damaged)?;
         let recovered = RecoveredPart { video_until: video.map_or(0, |video| video.to), audio_until, through };
         let fragments = u32::try_from(scan.fragments.len()).unwrap_or(u32::MAX);
-        index.set_live_clip(Some(number));
+        index.set_live_clip(Some((number, scan.whole)));
         let mut part = Self {
+            number,
             name: clip_file(number),
             recording: index.path().to_string(),
             media: MediaFile::new(file, scan.whole),
@@ -176,13 +180,18 @@ impl Part {
         }
     }
 
+    /// Its number, and how many bytes of it are whole.
+    pub fn whole(&self) -> (u32, u64) {
+        (self.number, self.media.length())
+    }
+
     /// Makes what was written survive a loss of power.
     pub fn sync(&mut self) -> Result<(), ArchiveError> {
         self.media.sync().map_err(|error| self.problem("sync", error))
     }
 
     /// Gives the file its full index. May be called again after an error.
-    pub fn finish(&mut self, end: PartEnd) -> Result<(), ArchiveError> {
+    pub fn finish(&mut self, index: &RecordingIndex, end: PartEnd) -> Result<(), ArchiveError> {
         let media_end = if let Some(media_end) = self.indexed {
             media_end
         } else {
@@ -192,8 +201,9 @@ impl Part {
             self.indexed = Some(media_end);
             media_end
         };
-        // The index must be there before anything points to it.
+        // The index must be there before anything points to it, for readers too.
         self.sync()?;
+        index.set_live_clip(Some(self.whole()));
         let mut header = Vec::with_capacity(16);
         header.put_u32(1);
         header.put_slice(b"mdat");

@@ -7,6 +7,7 @@ use super::ArchiveError;
 use super::folder::Folder;
 use super::index::{Gap, RecordingPath};
 use super::layout::RECORDING;
+use super::names::RetiredNames;
 use crate::media::frame::UtcMicros;
 
 /// The version of the file that this program writes.
@@ -31,6 +32,9 @@ pub struct Description {
     /// Retention has deleted files that end no later than this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted_until: Option<UtcMicros>,
+    /// The names of files that are gone, which are never given again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retired_names: Option<RetiredNames>,
     /// The clip, if one was begun.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clip: Option<ClipState>,
@@ -146,13 +150,14 @@ impl Description {
                 kind: claim.kind,
                 created: now,
                 deleted_until: None,
+                retired_names: None,
                 clip: None,
             }),
             Some(existing) if existing.owner != claim.owner && !claim.adopt => {
                 Err(ArchiveError::OwnedByAnother { path: path.clone(), owner: existing.owner })
             }
+            // With all that it holds: a clip goes on, and one that is complete stays so.
             Some(existing) => {
-                // Another owner's clip is not continued: its parts stay, and the new clip begins at the next number.
                 Ok(Self { owner: claim.owner.clone(), camera: claim.camera.clone(), kind: claim.kind, ..existing })
             }
         }

@@ -164,6 +164,11 @@ impl FileName {
         if name.file() == file { Ok(name) } else { Err(not_ours()) }
     }
 
+    /// Beginning of the minute that it stands for.
+    pub fn minute_start(self) -> UtcMicros {
+        self.hour.start().plus_micros(i64::from(self.minute) * 60_000_000)
+    }
+
     /// The name to try when this one is taken.
     #[must_use]
     pub const fn next(self) -> Self {

@@ -27,6 +27,7 @@ pub mod ledger;
 pub mod lock;
 pub mod mark;
 pub mod media_file;
+pub mod names;
 pub mod playlist;
 pub mod recording;
 pub mod recovery;
@@ -64,7 +65,7 @@ pub enum ArchiveError {
     },
     /// The folder belongs to another object.
     #[error(
-        "the folder of recording {path} belongs to another object (uid {owner}); choose another name, or delete or move the folder"
+        "the folder of recording {path} belongs to another object (uid {owner}); to take it over with all that it holds, write `adopt: true` in spec; else choose another name, or move the folder away"
     )]
     OwnedByAnother {
         /// The recording.

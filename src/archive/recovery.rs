@@ -14,7 +14,6 @@ use super::mark::{self, EndMark, Mark};
 use super::media_file::MediaFile;
 use super::playlist;
 use super::scan::{Scan, scan};
-use crate::media::frame::UtcMicros;
 
 /// No honest playlist is larger.
 const LARGEST_PLAYLIST: u64 = 64 << 20;
@@ -32,7 +31,7 @@ pub enum Recovered {
 
 /// The index entry of a file that was walked.
 pub fn entry(name: FileName, scan: &Scan) -> FileEntry {
-    let mut builder = EntryBuilder::new(name, scan.file.clone(), named_start(name), scan.header_bytes, scan.start);
+    let mut builder = EntryBuilder::new(name, scan.file.clone(), name.minute_start(), scan.header_bytes, scan.start);
     for found in &scan.fragments {
         builder.add(&found.mark.facts, found.end() - found.offset);
     }
@@ -72,9 +71,20 @@ pub fn recover_file(name: FileName, file: File) -> io::Result<Recovered> {
     }
 }
 
-/// The files of an hour, by run and sequence: from its playlist where that is whole and fits the folder, from the media files
-/// where not. `live` is being written and left alone. Whether the playlist must be written again is told too.
-pub fn load_hour(folder: &Folder, hour: Hour, live: Option<FileName>) -> Result<(Vec<FileEntry>, bool), ArchiveError> {
+/// What was found of an hour.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoadedHour {
+    /// The files, by run and sequence.
+    pub files: Vec<FileEntry>,
+    /// Whether the playlist must be written again.
+    pub changed: bool,
+    /// Names in the playlist whose files are gone.
+    pub gone: Vec<FileName>,
+}
+
+/// The files of an hour: from its playlist where that is whole and fits the folder, from the media files where not. `live` is
+/// being written and left alone.
+pub fn load_hour(folder: &Folder, hour: Hour, live: Option<FileName>) -> Result<LoadedHour, ArchiveError> {
     let text = folder.read(PLAYLIST, LARGEST_PLAYLIST).ok().flatten().and_then(|bytes| String::from_utf8(bytes).ok());
     let parsed = text.map(|text| playlist::parse(hour, &text));
     if let Some(Err(error)) = &parsed {
@@ -102,7 +112,9 @@ pub fn load_hour(folder: &Folder, hour: Hour, live: Option<FileName>) -> Result<
     }
     files.sort_by_key(FileEntry::order);
     let changed = files != listed;
-    Ok((files, changed))
+    let is_there = |name: FileName| live == Some(name) || files.iter().any(|file| file.name == name);
+    let gone = listed.iter().map(|entry| entry.name).filter(|name| !is_there(*name)).collect();
+    Ok(LoadedHour { files, changed, gone })
 }
 
 fn recover_in(folder: &Folder, name: FileName) -> Result<Option<FileEntry>, ArchiveError> {
@@ -122,9 +134,4 @@ fn recover_in(folder: &Folder, name: FileName) -> Result<Option<FileEntry>, Arch
             Ok(None)
         }
     }
-}
-
-/// The instant that a file's name stands for; for a file without pictures.
-pub fn named_start(name: FileName) -> UtcMicros {
-    name.hour.start().plus_micros(i64::from(name.minute) * 60_000_000)
 }

@@ -169,6 +169,16 @@ pub struct Deletion {
     pub reason: DeletionReason,
 }
 
+impl Deletion {
+    /// The file's name, unless it is a clip's.
+    pub const fn segment(&self) -> Option<FileName> {
+        match self.item {
+            Item::Segment(name) => Some(name),
+            Item::Clip(_) => None,
+        }
+    }
+}
+
 /// Files that a rule names but that stay for now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]

@@ -1,95 +1,25 @@
-//! Carries a retention plan out, and remembers what was foreseen. A preview and a run make their plan by the same function from
+//! Carries a retention plan out, and has what was foreseen remembered. A preview and a run make their plan by the same function from
 //! the same facts. Blocks on the disk; must not decide what goes (that is [`super::retention`]).
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::sync::{Arc, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use super::index::RecordingPath;
+use super::index::{FileName, RecordingPath};
 use super::layout::{RECORDING, WRITING};
 use super::retention::{
-    Deletion, DeletionReason, FileFacts, Foresight, Item, RecordingFacts, RetentionPlan, Rules, Situation, Withheld,
-    plan,
+    Deletion, DeletionReason, Foresight, Item, RecordingFacts, RetentionPlan, Situation, Withheld, plan,
 };
 use super::{Archive, ArchiveError};
-use crate::media::frame::{RunId, UtcMicros};
+use crate::media::frame::UtcMicros;
 
-/// Where an archive remembers its retention, in its root.
-const STATE: &str = "retention.json";
-/// The version of that file.
-const VERSION: u32 = 1;
-/// No honest file is larger.
-const LARGEST_STATE: u64 = 16 << 20;
-/// Clocks of one machine differ from media time by less.
-const CLOCK_TOLERANCE_MICROS: i64 = 60_000_000;
-/// 2026-01-01T00:00:00Z: this program did not exist before; a clock that says so was never set.
-const FIRST_RELEASE: UtcMicros = UtcMicros(1_767_225_600_000_000);
+mod facts;
+mod state;
 
-/// The rules of an archive and its recordings.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ArchiveRules {
-    /// Bytes that are to stay free on the volume.
-    #[serde(default)]
-    pub min_free_bytes: u64,
-    /// How old the newest file of a recording that nobody declares must be, milliseconds; absent = such are kept.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub orphans_ms: Option<u64>,
-    /// Cron expression, five fields; empty when nobody scheduled anything.
-    #[serde(default)]
-    pub schedule: String,
-    /// IANA time zone.
-    #[serde(default)]
-    pub time_zone: String,
-    /// The declared recordings and their rules.
-    #[serde(default, with = "by_path")]
-    pub recordings: BTreeMap<RecordingPath, Rules>,
-}
-
-/// What the archive remembers from run to run; also what `retain` knows of a folder that it finds.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct RetentionState {
-    /// Of this file's format.
-    pub version: u32,
-    /// The rules as they were last told.
-    pub rules: ArchiveRules,
-    /// When it last ran.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_run: Option<UtcMicros>,
-    /// A person confirmed that files ending in the future, up to this, are no reason to doubt the clock.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub accepted_end: Option<UtcMicros>,
-    /// What was foreseen for each recording.
-    #[serde(default, with = "by_path")]
-    pub foresight: BTreeMap<RecordingPath, Foresight>,
-}
-
-/// Maps by path as JSON objects keyed `namespace/name`.
-mod by_path {
-    use std::collections::BTreeMap;
-
-    use serde::de::{DeserializeOwned, Error as _};
-    use serde::{Deserialize as _, Deserializer, Serialize, Serializer};
-
-    use super::RecordingPath;
-
-    pub fn serialize<T: Serialize, S: Serializer>(
-        map: &BTreeMap<RecordingPath, T>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(map.iter().map(|(path, value)| (path.to_string(), value)))
-    }
-
-    pub fn deserialize<'de, T: DeserializeOwned, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<BTreeMap<RecordingPath, T>, D::Error> {
-        let map = BTreeMap::<String, T>::deserialize(deserializer)?;
-        map.into_iter().map(|(path, value)| Ok((path.parse().map_err(D::Error::custom)?, value))).collect()
-    }
-}
+pub use facts::clock_doubt;
+use facts::{gather, synchronised};
+pub use state::{ArchiveRules, RetentionState, read_state, tell_rules};
+use state::{VERSION, write_state};
 
 /// How a run is asked for.
 #[derive(Debug, Clone, Default)]
@@ -163,47 +93,6 @@ pub struct RetentionOutcome {
     pub short_bytes: u64,
 }
 
-/// What an archive remembers.
-///
-/// # Errors
-/// When the file is there but cannot be understood.
-pub fn read_state(archive: &Archive) -> Result<RetentionState, ArchiveError> {
-    let Some(content) = archive.inner.root.read(STATE, LARGEST_STATE)? else { return Ok(RetentionState::default()) };
-    let path = archive.root().join(STATE);
-    match serde_json::from_slice::<RetentionState>(&content) {
-        Ok(state) if state.version <= VERSION => Ok(state),
-        Ok(state) => {
-            Err(ArchiveError::Damaged { path, what: format!("version {} is newer than this program", state.version) })
-        }
-        Err(error) => Err(ArchiveError::Damaged { path, what: error.to_string() }),
-    }
-}
-
-fn write_state(archive: &Archive, state: &RetentionState) -> Result<(), ArchiveError> {
-    archive.inner.root.replace(STATE, &serde_json::to_vec_pretty(state).unwrap_or_default())
-}
-
-/// Remembers new rules. What was foreseen under the old ones stays, so that a tightened rule needs a confirmation; a recording
-/// that was never planned before gets its first foresight.
-///
-/// # Errors
-/// When the disk fails.
-pub fn tell_rules(archive: &Archive, rules: &ArchiveRules, next_run: UtcMicros) -> Result<(), ArchiveError> {
-    let mut state = read_state(archive)?;
-    let before = state.clone();
-    state.version = VERSION;
-    state.rules.clone_from(rules);
-    for (path, recording) in &rules.recordings {
-        state.foresight.entry(path.clone()).or_insert(Foresight {
-            next_run,
-            declared: true,
-            rules: *recording,
-            orphans_ms: rules.orphans_ms,
-        });
-    }
-    if state == before { Ok(()) } else { write_state(archive, &state) }
-}
-
 /// What would be deleted now, and why.
 ///
 /// # Errors
@@ -238,6 +127,7 @@ pub fn run(
         RetentionOutcome { withheld: plan.withheld.clone(), short_bytes: plan.short_bytes, ..Default::default() };
     // On a full volume a state that cannot be written must not keep room from being made: it is written afterwards too.
     let before = remember(archive, &facts, &plan, request, now);
+    retire_names(archive, &plan);
     // Those of one hour together: its playlist is then written once.
     let same =
         |one: &Deletion, other: &Deletion| one.recording == other.recording && folder_of(one) == folder_of(other);
@@ -262,11 +152,20 @@ pub fn run(
     Ok(outcome)
 }
 
-fn folder_of(deletion: &Deletion) -> Option<super::index::Hour> {
-    match deletion.item {
-        Item::Segment(name) => Some(name.hour),
-        Item::Clip(_) => None,
+/// All names of a recording at once: that is one write, where each hour would need one.
+fn retire_names(archive: &Archive, plan: &RetentionPlan) {
+    for group in plan.deletions.chunk_by(|one, other| one.recording == other.recording) {
+        let names: Vec<FileName> = group.iter().filter_map(Deletion::segment).collect();
+        if let Some(first) = group.first()
+            && let Ok(index) = archive.recording(&first.recording)
+        {
+            index.retire_names(&names);
+        }
     }
+}
+
+fn folder_of(deletion: &Deletion) -> Option<super::index::Hour> {
+    deletion.segment().map(|name| name.hour)
 }
 
 fn delete(archive: &Archive, group: &[Deletion]) -> Vec<DeletionLine> {
@@ -281,10 +180,7 @@ fn delete(archive: &Archive, group: &[Deletion]) -> Vec<DeletionLine> {
             return lines;
         }
     };
-    let names: Vec<_> = group
-        .iter()
-        .filter_map(|deletion| if let Item::Segment(name) = deletion.item { Some(name) } else { None })
-        .collect();
+    let names: Vec<FileName> = group.iter().filter_map(Deletion::segment).collect();
     let results: Vec<Result<u64, ArchiveError>> = if names.is_empty() {
         group
             .iter()
@@ -389,80 +285,4 @@ fn remove_if_empty(archive: &Archive, path: &RecordingPath) -> Result<(), Archiv
     namespace.remove_empty_child(&path.name)?;
     archive.inner.root.remove_empty_child(&path.namespace)?;
     Ok(())
-}
-
-/// What the archive holds.
-fn gather(archive: &Archive, rules: &ArchiveRules) -> Result<Vec<RecordingFacts>, ArchiveError> {
-    let mut facts = Vec::new();
-    for path in archive.recordings()? {
-        let index = archive.recording(&path)?;
-        let mut files = Vec::new();
-        for hour in index.hours() {
-            for file in index.files(hour)?.iter() {
-                files.push(FileFacts {
-                    item: Item::Segment(file.name),
-                    order: file.order(),
-                    start: file.start,
-                    end: file.end,
-                    bytes: file.bytes,
-                    in_use: index.in_use(file.name).is_some(),
-                });
-            }
-        }
-        let description = index.description();
-        let clip = description.as_ref().and_then(|description| description.clip.as_ref());
-        for file in index.clip_files()? {
-            let part = clip.and_then(|clip| clip.parts.iter().find(|part| part.part == file.part));
-            // A clip that is not complete is still wanted, even while nobody writes it; parts of an earlier owner's are whole.
-            let complete = part.is_none() || clip.is_some_and(|clip| clip.completion.is_some());
-            let completion = part.and(clip).and_then(|clip| clip.completion.as_ref()).map(|completion| completion.at);
-            files.push(FileFacts {
-                item: Item::Clip(file.part),
-                order: (RunId(0), file.part.into()),
-                start: part.map_or(file.modified, |part| part.start),
-                end: completion.unwrap_or(file.modified),
-                bytes: file.bytes,
-                in_use: !complete || index.clip_in_use(file.part).is_some(),
-            });
-        }
-        let declared = rules.recordings.get(&path);
-        facts.push(RecordingFacts {
-            declared: declared.is_some(),
-            rules: declared.copied().unwrap_or_default(),
-            files,
-            path,
-        });
-    }
-    Ok(facts)
-}
-
-/// Why `now` is not to be trusted, if it is not. `newest` is the end of the newest file; `synchronised` what the system says of
-/// its clock, if it says anything.
-pub fn clock_doubt(
-    now: UtcMicros,
-    newest: Option<UtcMicros>,
-    state: &RetentionState,
-    synchronised: Option<bool>,
-) -> Option<String> {
-    let ahead = |at: UtcMicros| at.0 - now.0 > CLOCK_TOLERANCE_MICROS;
-    let mut doubt = String::new();
-    if now < FIRST_RELEASE {
-        let _ = write!(doubt, "the clock says {now}, which is before this program was written.");
-    } else if let Some(last) = state.last_run.filter(|last| ahead(*last)) {
-        let _ = write!(doubt, "the clock says {now}, but retention last ran at {last}.");
-    } else if let Some(end) =
-        newest.filter(|end| ahead(*end) && state.accepted_end.is_none_or(|accepted| *end > accepted))
-    {
-        let _ = write!(doubt, "the clock says {now}, but the newest file ends at {end}.");
-    } else if synchronised == Some(false) {
-        let _ = write!(doubt, "the clock was not synchronised with a time server since the system started.");
-    }
-    (!doubt.is_empty()).then_some(doubt)
-}
-
-/// Whether the system's clock has been synchronised, where systemd-timesyncd looks after it; else nobody can tell without a
-/// privileged call.
-fn synchronised() -> Option<bool> {
-    let folder = std::path::Path::new("/run/systemd/timesync");
-    folder.is_dir().then(|| folder.join("synchronized").exists())
 }

@@ -1,6 +1,6 @@
 //! What the writer leaves on the disk: after a clean end, after any crash, beside files that are there already.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,6 +10,7 @@ use proptest::prelude::*;
 
 use super::cut::{Input, Rules};
 use super::description::{Claim, RecordingKind};
+use super::fragments::{PlacedSample, walk};
 use super::index::{FileEntry, FileName, Hour, RecordingPath, gaps};
 use super::lock::Holder;
 use super::recovery::{Recovered, recover_file};
@@ -17,6 +18,8 @@ use super::samples::{configuration, picture, picture_at, sound, temporary_folder
 use super::scan::scan;
 use super::{Archive, ArchiveError, RecordingIndex, Writer};
 use crate::media::frame::{Frame, RunId, UtcMicros};
+
+mod names;
 
 const MINUTE: i64 = 60_000_000;
 
@@ -506,6 +509,26 @@ fn a_file_on_a_full_volume_waits_for_room() {
     assert!(gaps(&files).is_empty());
 }
 
+/// The numbers of the pictures in each fragment of a file.
+fn pictures_in(path: &Path) -> Vec<Vec<u64>> {
+    let file = fs::File::open(path).expect("file");
+    let content = fs::read(path).expect("file");
+    let scan = scan(&file).expect("read").expect("ours");
+    let mut found = Vec::new();
+    walk(&file, scan.start, scan.whole - scan.start, |fragment| {
+        let number = |picture: &PlacedSample| {
+            let place = usize::try_from(picture.offset).expect("small");
+            let text = String::from_utf8_lossy(&content[place..place + picture.size as usize]).into_owned();
+            // `picture <run>/<number> xxx`
+            let number = text.split(['/', ' ']).nth(2).and_then(|number| number.parse().ok());
+            number.unwrap_or_else(|| panic!("no picture: {text}"))
+        };
+        found.push(fragment.video.iter().map(number).collect());
+    })
+    .expect("whole");
+    found
+}
+
 /// What happens to a recorder, for the property below.
 #[derive(Debug, Clone)]
 enum Happening {
@@ -553,6 +576,10 @@ proptest! {
         let (mut run, mut sequence, mut at, mut width, mut since_key) = (1_u64, 0_i64, 3_590_000_i64, 640_u16, 0);
         let mut begun = false;
         let mut closed: Vec<(PathBuf, Vec<u8>)> = Vec::new();
+        // The pictures of each run, by number; of which runs some were not on the disk when a crash came; how many of those at
+        // least must be there after it.
+        let mut sent = BTreeMap::<u64, Vec<u64>>::new();
+        let (mut waiting, mut crashed) = (BTreeSet::<u64>::new(), BTreeMap::<u64, usize>::new());
         for happening in happenings {
             match happening {
                 Happening::Frames(count, every) => {
@@ -564,6 +591,8 @@ proptest! {
                     for _ in 0..count {
                         writer.push(Input::Frame(picture(run, sequence, at, since_key == 0)));
                         writer.push(Input::Frame(sound(run, sequence + 1, at)));
+                        sent.entry(run).or_default().push(sequence.unsigned_abs());
+                        waiting.insert(run);
                         sequence += 2;
                         at += every;
                         since_key = (since_key + 1) % 25;
@@ -586,9 +615,22 @@ proptest! {
                     begun = false;
                 }
                 Happening::Tick => writer.tick(),
-                Happening::Flush => writer.flush().expect("written"),
+                Happening::Flush => {
+                    writer.flush().expect("written");
+                    // What the cutter waits with is of the newest run.
+                    waiting.retain(|waiting| *waiting == run);
+                }
                 Happening::Crash(bytes) => {
                     let live = writer.index().live().filter(|live| !live.ranges.is_empty()).map(|live| live.name);
+                    let mut on_disk = BTreeMap::<u64, usize>::new();
+                    for file in all_files(writer.index()) {
+                        let mut found = pictures_in(&folder.path().join("shop/door").join(file.name.to_string()));
+                        if live == Some(file.name) {
+                            // The newest fragment is torn.
+                            found.pop();
+                        }
+                        *on_disk.entry(file.run.0).or_default() += found.concat().len();
+                    }
                     // As a kill would: nothing runs any more, and the lock is free.
                     let copied = temporary_folder();
                     copy(folder.path(), copied.path());
@@ -604,6 +646,10 @@ proptest! {
                     }
                     archive = open(folder.path());
                     writer = writer_with(&archive, 10_000_000);
+                    crashed.extend(std::mem::take(&mut waiting).into_iter().map(|run| (run, 0)));
+                    for (run, least) in on_disk {
+                        crashed.entry(run).and_modify(|known| *known = least);
+                    }
                     (run, sequence, at, begun) = (run + 1, 0, at + 500, false);
                 }
                 Happening::Restart => {
@@ -611,6 +657,7 @@ proptest! {
                     writer.flush().expect("written");
                     drop(writer);
                     writer = writer_with(&archive, 10_000_000);
+                    waiting.clear();
                     begun = false;
                     sequence += 3;
                 }
@@ -628,6 +675,19 @@ proptest! {
         writer.flush().expect("written");
         drop(writer);
         let files = all_files(&archive.recording(&path()).expect("index"));
+        let mut recorded = BTreeMap::<u64, Vec<u64>>::new();
+        for file in &files {
+            let found = pictures_in(&folder.path().join("shop/door").join(file.name.to_string()));
+            recorded.entry(file.run.0).or_default().extend(found.concat());
+        }
+        for (run, sent) in sent {
+            let recorded = recorded.remove(&run).unwrap_or_default();
+            // In their order and none twice; none is missing, but for the newest that a crash took.
+            let least = crashed.get(&run).copied().unwrap_or(sent.len());
+            prop_assert!((least..=sent.len()).contains(&recorded.len()), "run {}: {} of {}", run, recorded.len(), sent.len());
+            prop_assert_eq!(&recorded, &sent[..recorded.len()], "run {}", run);
+        }
+        prop_assert!(recorded.is_empty(), "pictures of no run: {:?}", recorded);
         let mut names = BTreeSet::<FileName>::new();
         let mut before: Option<&FileEntry> = None;
         for file in &files {

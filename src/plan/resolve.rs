@@ -65,7 +65,8 @@ impl Default for Planned {
 impl Planned {
     /// Why nothing runs for an object; `None` when something does.
     pub fn waiting_for(&self, object: &ObjectRef) -> Option<&Waiting> {
-        self.waiting.iter().find(|waiting| waiting.object == *object)
+        let place = self.waiting.binary_search_by(|waiting| waiting.object.cmp(object)).ok()?;
+        self.waiting.get(place)
     }
 }
 
@@ -207,6 +208,7 @@ pub(super) fn recording_unit(
         mode,
         audio: has_audio(recording.spec.audio.as_ref()),
         retention: retention_rules(recording.spec.retention.as_ref()),
+        adopt: recording.spec.adopt.unwrap_or(false),
     });
     Ok(unit(ObjectKind::Recording, recording, key, work))
 }

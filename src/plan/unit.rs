@@ -407,6 +407,9 @@ pub struct Record {
     pub audio: bool,
     /// What may be deleted, and when.
     pub retention: RetentionRules,
+    /// Whether to take over the folder that another owner left.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub adopt: bool,
 }
 
 /// How a recording runs.

@@ -148,7 +148,7 @@ async fn open_once(context: &UnitContext, record: &Record, archive: Arc<Archive>
         RecordMode::Continuous { .. } => RecordingKind::Continuous,
         RecordMode::Clip { .. } => RecordingKind::Clip,
     };
-    let claim = Claim { owner: context.uid.clone(), camera: record.camera.to_string(), kind, adopt: false };
+    let claim = Claim { owner: context.uid.clone(), camera: record.camera.to_string(), kind, adopt: record.adopt };
     let (mode, audio) = (record.mode.clone(), record.audio);
     let opened = tokio::task::spawn_blocking(move || match mode {
         RecordMode::Continuous { segment_ms } => {

@@ -39,7 +39,7 @@ pub async fn file(
     Ok(respond(&headers, &content, |start, end| read_file(file, start, end)))
 }
 
-/// A clip, or a further part of one (`clip-2.mp4`). While it is recorded, as much of it as there is.
+/// A clip, or a further part of one (`clip-2.mp4`). While it is recorded, as much of it as is whole.
 pub async fn clip(
     State(recordings): State<Recordings>,
     Path((namespace, recording, file)): Path<(String, String, String)>,
@@ -54,12 +54,12 @@ pub async fn clip(
     let name = recording.clone();
     let found = blocking(move || {
         // Whether it is live is asked first: a clip that is finished meanwhile is then merely not cached.
-        let live = index.clip_is_live(part);
+        let live = index.clip_live_bytes(part);
         let file = index.open_clip(part)?;
         let metadata = file.metadata().map_err(|error| {
             crate::archive::ArchiveError::io(format!("look at {} of {name}", clip_file(part)), error)
         })?;
-        Ok((file, metadata.len(), metadata.modified().ok(), live))
+        Ok((file, live.unwrap_or(metadata.len()), metadata.modified().ok(), live.is_some()))
     })
     .await?;
     let (file, length, modified, live) = found;

@@ -65,12 +65,17 @@ fn camera() -> Unit {
 }
 
 fn recording(name: &str, uid: &str, mode: RecordMode) -> Unit {
+    recording_that(name, uid, mode, false)
+}
+
+fn recording_that(name: &str, uid: &str, mode: RecordMode, adopt: bool) -> Unit {
     let record = Record {
         camera: key("door"),
         archive: key("default"),
         mode,
         audio: true,
         retention: RetentionRules::default(),
+        adopt,
     };
     Unit { object: object(ObjectKind::Recording, name), uid: uid.into(), generation: 1, work: Work::Record(record) }
 }
@@ -213,8 +218,28 @@ async fn an_archive_that_another_holds_and_a_folder_of_another_are_named() {
     .expect("the holder is named");
     drop(other);
     wait_for(&agent, "always", "recording", |report| report.state == UnitState::Running).await;
+
+    // The object is deleted and made anew: another uid.
+    let index = index(&agent, "always");
+    wait_for_index(&index, |files| files.iter().any(|file| file.covered_micros > 1_000_000)).await;
+    agent.apply(&plan(folder.path(), vec![camera()])).await;
     agent.apply(&plan(folder.path(), vec![camera(), around("two")])).await;
     let refused = wait_for(&agent, "always", "refusal", |report| report.state == UnitState::Failed).await;
     assert_eq!(refused.reason, Reason::ArchiveOwnedByAnother);
+    assert!(refused.message.contains("uid one") && refused.message.contains("adopt: true"), "{}", refused.message);
+    let left = all_files(&index);
+    assert!(left.iter().all(|file| file.closed), "{left:?}");
+
+    // Told to adopt it, it goes on, and what was there is its own: also when it need not be told any more.
+    let around_that = |adopt| recording_that("always", "two", RecordMode::Continuous { segment_ms: 60_000 }, adopt);
+    for adopt in [true, false] {
+        let before = all_files(&index);
+        agent.apply(&plan(folder.path(), vec![camera(), around_that(adopt)])).await;
+        wait_for(&agent, "always", "recording", |report| report.state == UnitState::Running).await;
+        let after = wait_for_index(&index, |files| files.len() > before.len()).await;
+        let kept = before.iter().all(|old| after.iter().any(|now| now.name == old.name && now.bytes >= old.bytes));
+        assert!(kept, "{before:?} {after:?}");
+        assert_eq!(index.description().map(|description| description.owner.clone()).as_deref(), Some("two"));
+    }
     agent.shutdown().await;
 }
