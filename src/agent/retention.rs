@@ -14,7 +14,7 @@ use super::unit::UnitContext;
 use crate::archive::coverage::last_closed_hour;
 use crate::archive::index::{Gap, RecordingPath};
 use crate::archive::ledger::{self, LedgerFacts};
-use crate::archive::retention::Rules;
+use crate::archive::retention::{Rules, Withheld};
 use crate::archive::retention_run::{self, ArchiveRules, Request, RetentionOutcome};
 use crate::archive::schedule::{Schedule, ScheduleError};
 use crate::archive::{Archive, ArchiveError, Space};
@@ -37,6 +37,14 @@ pub struct Retention {
     context: UnitContext,
     wake: Notify,
     tally: Mutex<Tally>,
+    done: Mutex<Done>,
+}
+
+/// What the last run of the whole archive did, whoever asked for it.
+#[derive(Debug, Clone, Default)]
+struct Done {
+    facts: Option<RetentionFacts>,
+    withheld: Vec<String>,
 }
 
 impl fmt::Debug for Retention {
@@ -53,10 +61,8 @@ type Told = BTreeMap<ObjectKey, ((UtcMicros, Option<RunId>), LedgerFacts)>;
 struct Memory {
     /// When a run was last due and begun, or the archive was opened.
     last: Timestamp,
-    facts: Option<RetentionFacts>,
     /// What could not be freed by the last run: it is not tried again at once.
     stuck: Option<u64>,
-    withheld: Vec<String>,
     ticks: u64,
     told: Told,
 }
@@ -74,6 +80,7 @@ impl Retention {
             context: context.clone(),
             wake: Notify::new(),
             tally: Mutex::default(),
+            done: Mutex::default(),
         })
     }
 
@@ -116,11 +123,10 @@ impl Retention {
     /// # Errors
     /// When the archive cannot be read.
     pub async fn run(&self, only: Option<RecordingPath>, confirmed: bool) -> Result<RetentionOutcome, ArchiveError> {
-        let whole = only.is_none();
-        let outcome = self.delete(only, confirmed).await;
-        self.locked_tally().count(outcome.as_ref(), whole, now());
+        let outcome = self.delete(only.clone(), confirmed).await;
+        self.locked_tally().count(outcome.as_ref(), only.is_none(), now());
         if let Ok(outcome) = &outcome {
-            self.tell(outcome);
+            self.tell(only.as_ref(), outcome);
         }
         outcome
     }
@@ -160,15 +166,23 @@ impl Retention {
         off_runtime(move || retention_run::tell_rules(&archive, &rules, next_run)).await
     }
 
-    /// Says in the reports what a run did.
-    fn tell(&self, outcome: &RetentionOutcome) {
+    /// Says in the reports what a run did to the recording that was meant, or to all.
+    fn tell(&self, only: Option<&RecordingPath>, outcome: &RetentionOutcome) {
         let last_run = now();
+        if only.is_none() {
+            let facts = RetentionFacts { last_run, deleted_segments: outcome.files, deleted_bytes: outcome.bytes };
+            let withheld = outcome.withheld.iter().map(|withheld| withheld.message.clone()).collect();
+            *self.done() = Done { facts: Some(facts), withheld };
+        }
         let mut by_recording: BTreeMap<ObjectKey, RetentionFacts> = BTreeMap::new();
         for recording in
             self.context.registry.declared.get().iter().filter(|recording| recording.archive == self.plan.key)
         {
-            let facts = RetentionFacts { last_run, deleted_segments: 0, deleted_bytes: 0 };
-            by_recording.insert(recording.key.clone(), facts);
+            let key = &recording.key;
+            if only.is_none_or(|only| (&only.namespace, &only.name) == (&key.namespace, &key.name)) {
+                let facts = RetentionFacts { last_run, deleted_segments: 0, deleted_bytes: 0 };
+                by_recording.insert(key.clone(), facts);
+            }
         }
         for line in outcome.deletions.iter().filter(|line| line.failed.is_none()) {
             if let Some(facts) = by_recording.get_mut(&ObjectKey::new(&*line.namespace, &*line.recording)) {
@@ -181,6 +195,10 @@ impl Retention {
         }
     }
 
+    fn done(&self) -> MutexGuard<'_, Done> {
+        self.done.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn update_recording(&self, key: ObjectKey, update: impl FnOnce(&mut RecordingFacts)) {
         let object = ObjectRef { kind: ObjectKind::Recording, key };
         self.context.board.update_unit(&object, |report| update(report.recording.get_or_insert_default()));
@@ -191,9 +209,7 @@ impl Retention {
         let mut declared = self.context.registry.declared.subscribe();
         let mut memory = Memory {
             last: self.last_run().await,
-            facts: None,
             stuck: None,
-            withheld: Vec::new(),
             ticks: 0,
             told: BTreeMap::new(),
         };
@@ -264,15 +280,9 @@ impl Retention {
             match self.run(None, false).await {
                 Ok(outcome) => {
                     memory.stuck = (outcome.short_bytes > 0).then_some(space.free_bytes);
-                    memory.facts = Some(RetentionFacts {
-                        last_run: UtcMicros::from_timestamp(now),
-                        deleted_segments: outcome.files,
-                        deleted_bytes: outcome.bytes,
-                    });
-                    memory.withheld = outcome.withheld.into_iter().map(|withheld| withheld.message).collect();
-                    for message in &memory.withheld {
+                    for Withheld { message, .. } in outcome.withheld {
                         tracing::warn!(archive = %self.plan.key, "{message}");
-                        self.context.logs.push("warning", message.clone());
+                        self.context.logs.push("warning", message);
                     }
                 }
                 Err(error) => failure = Some(error),
@@ -285,6 +295,7 @@ impl Retention {
     }
 
     fn report(&self, memory: &Memory, space: Space, error: Option<&ArchiveError>) {
+        let Done { facts, withheld } = self.done().clone();
         let (reason, message) = match error {
             Some(error) => (reason_of(error), error.to_string()),
             None if memory.stuck.is_some() => (
@@ -294,7 +305,7 @@ impl Retention {
                     space.free_bytes
                 ),
             ),
-            None if !memory.withheld.is_empty() => (Reason::RetentionWithheld, memory.withheld.join(" ")),
+            None if !withheld.is_empty() => (Reason::RetentionWithheld, withheld.join(" ")),
             None => (Reason::Recording, "the archive is open".to_owned()),
         };
         self.context.board.set_archive(ArchiveReport {
@@ -305,7 +316,7 @@ impl Retention {
             message,
             free_bytes: rounded(space.free_bytes),
             total_bytes: space.total_bytes,
-            retention: memory.facts.clone(),
+            retention: facts,
         });
     }
 
