@@ -2,13 +2,15 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build run test bench fmt lint generate web clean
+.PHONY: help build run test bench fuzz fmt lint generate web clean
 
 export PATH := $(CURDIR)/.cache/tools/bin:$(PATH)
 
 MANIFESTS ?= examples/quickstart.yaml
 LISTEN ?= 127.0.0.1:8080
 DATA ?= data
+FUZZ_SECONDS ?= 60
+FUZZ_TARGET ?=
 
 build: ## Build the page and the program (target/release/camera-operator)
 	@scripts/install.sh run
@@ -29,6 +31,10 @@ test: ## Everything: format, lints, page, generated files, unit and end-to-end t
 bench: ## The benchmarks beside a bare FFmpeg (docs/benchmarks.md)
 	@scripts/install.sh test
 	@cargo bench --locked
+
+fuzz: ## Look for bytes that break the readers of media and indexes; make test replays what was found (FUZZ_SECONDS=, FUZZ_TARGET=)
+	@scripts/install.sh fuzz
+	@scripts/fuzz.sh $(FUZZ_SECONDS) $(FUZZ_TARGET)
 
 fmt: ## Format the Rust code
 	@cargo fmt --all

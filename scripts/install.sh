@@ -6,6 +6,7 @@
 #   scripts/install.sh test    both, and the real peers that the tests use: an RTSP server, a browser, nginx with RTMP
 #   scripts/install.sh lint    cargo-deny, built once into .cache/tools
 #   scripts/install.sh chart   what checks the chart: Helm, kubeconform and Kustomize, built once into .cache/tools; promtool, Lua
+#   scripts/install.sh fuzz    cargo-fuzz, built once into .cache/tools
 #
 # It acts by itself on Debian and Ubuntu as root. Nothing is touched when all is there.
 set -euo pipefail
@@ -23,6 +24,7 @@ kustomize_version=v5.8.1
 # Whose custom resource definitions the chart and the examples use.
 prometheus_operator_version=v0.85.0
 argocd_version=v3.1.0
+fuzz_version=0.13.2
 
 say() { printf '%s\n' "$*" >&2; }
 have() { command -v "$1" >/dev/null 2>&1; }
@@ -215,14 +217,22 @@ install_chart() {
     have lua5.1 || install_packages lua5.1
 }
 
+install_fuzz() {
+    require_rust
+    have cargo-fuzz && return 0
+    say "Building cargo-fuzz $fuzz_version into .cache/tools (a minute or two, once)"
+    cargo install --quiet --locked --root "$tools" "cargo-fuzz@$fuzz_version" </dev/null
+}
+
 case "$purpose" in
     run) install_run ;;
     page) install_node ;;
     test) install_test ;;
     lint) install_lint ;;
     chart) install_chart ;;
+    fuzz) install_fuzz ;;
     *)
-        say "usage: scripts/install.sh run | page | test | lint | chart"
+        say "usage: scripts/install.sh run | page | test | lint | chart | fuzz"
         exit 2
         ;;
 esac

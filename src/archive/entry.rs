@@ -1,5 +1,5 @@
 //! Makes a file's index entry from what is written into it, fragment by fragment: the same way while it is written and when it
-//! is read again after a crash, so that both come to the same. Pure.
+//! is read again after a crash, so that both come to the same. Pure. A damaged mark may say anything: nothing here overflows.
 
 use super::cut::{BatchFacts, VideoSpan};
 use super::index::{ByteRange, FileEntry, FileName};
@@ -79,13 +79,16 @@ impl EntryBuilder {
             entry.start = video.utc;
             self.first = video.from;
         }
-        let so_far = video.from - self.range_from;
+        let so_far = video.from.saturating_sub(self.range_from);
         // A key frame ends the range if the next one would be further from the wanted length.
-        let enough =
-            if independent { so_far + (video.from - self.key_at) / 2 >= RANGE } else { so_far >= LONGEST_RANGE };
+        let enough = if independent {
+            so_far.saturating_add(video.from.saturating_sub(self.key_at) / 2) >= RANGE
+        } else {
+            so_far >= LONGEST_RANGE
+        };
         if let Some(range) = entry.ranges.last_mut() {
             // The next picture tells how long the last one really lasted.
-            range.duration_micros = (video.from - self.range_from).max(0);
+            range.duration_micros = video.from.saturating_sub(self.range_from).max(0);
         }
         if fresh || enough {
             self.range_from = video.from;
@@ -97,10 +100,10 @@ impl EntryBuilder {
         }
         if let Some(range) = entry.ranges.last_mut() {
             range.length += length;
-            range.duration_micros = (video.to - self.range_from).max(0);
+            range.duration_micros = video.to.saturating_sub(self.range_from).max(0);
         }
         entry.end = video.end_utc;
-        entry.covered_micros = (video.to - self.first).max(0);
+        entry.covered_micros = video.to.saturating_sub(self.first).max(0);
     }
 
     /// The mark that ends the file, of `length` bytes, was appended.
@@ -110,8 +113,8 @@ impl EntryBuilder {
         entry.closed = mark.closed;
         entry.bytes += length;
         if let (Some(until), Some(range)) = (mark.until, entry.ranges.last_mut()) {
-            range.duration_micros = (until.to - self.range_from).max(0);
-            entry.covered_micros = (until.to - self.first).max(0);
+            range.duration_micros = until.to.saturating_sub(self.range_from).max(0);
+            entry.covered_micros = until.to.saturating_sub(self.first).max(0);
             entry.end = until.end_utc;
         }
     }

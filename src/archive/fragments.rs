@@ -11,6 +11,8 @@ use crate::media::frame::TrackKind;
 
 /// No honest `ftyp` + `moov` or `moof` is larger.
 pub const LARGEST_HEADER: u64 = 4 << 20;
+/// No honest fragment has more samples.
+const MOST_SAMPLES: usize = 65_536;
 /// How much is read at once: enough for the headers of most fragments.
 const READ_AHEAD: usize = 8 << 10;
 
@@ -123,6 +125,10 @@ fn samples(moof: &Moof, at: u64, end: u64) -> Result<Fragment, String> {
             .ok_or_else(|| format!("the fragment at {at} has no time"))?;
         let mut offset = at;
         for run in &traf.trun {
+            // A few bytes can announce four thousand million samples without a byte each.
+            if samples.len().saturating_add(run.samples.len()) > MOST_SAMPLES {
+                return Err(format!("the fragment at {at} has too many samples"));
+            }
             if let Some(distance) = run.data_offset {
                 offset = at.checked_add_signed(distance.into()).ok_or("a data offset before the file")?;
             }

@@ -59,7 +59,7 @@ pub fn format(hour: Hour, files: &[FileEntry], ended: bool) -> String {
 }
 
 fn seconds_rounded(micros: i64) -> i64 {
-    (micros + 500_000) / 1_000_000
+    micros.saturating_add(500_000) / 1_000_000
 }
 
 fn write_file(text: &mut String, file: &FileEntry, before: Option<&FileEntry>) {
@@ -150,6 +150,9 @@ pub fn parse(hour: Hour, text: &str) -> Result<Vec<FileEntry>, Unreadable> {
     if checksum != Some(crc32fast::hash(body.as_bytes())) {
         return Err(whole);
     }
+    if body.contains('\r') {
+        return Err(Unreadable { line: 0, what: "it has carriage returns" });
+    }
     let mut files: Vec<FileEntry> = Vec::new();
     let mut range: Option<ByteRange> = None;
     let mut of_hour = false;
@@ -224,7 +227,9 @@ impl<'a> Attributes<'a> {
                 let (value, next) = quoted.split_once('"')?;
                 (value, next.strip_prefix(',').unwrap_or(next))
             } else {
-                after.split_once(',').unwrap_or((after, ""))
+                let (value, next) = after.split_once(',').unwrap_or((after, ""));
+                // Never written so.
+                (Some(value).filter(|value| !value.contains('"'))?, next)
             };
             if name == wanted {
                 return Some(value);

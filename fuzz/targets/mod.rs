@@ -1,0 +1,16 @@
+//! What is done with hostile bytes, one function for each fuzz target. `fuzz_targets/` hands them what the fuzzer invents;
+//! `tests/fuzz.rs` hands them the corpus, so that an ordinary test run notices when one of them no longer holds.
+
+pub mod fmp4;
+pub mod index;
+pub mod media_file;
+pub mod parameter_sets;
+
+/// A target by the name of its corpus folder.
+#[allow(dead_code, reason = "each fuzz target uses its own function only")]
+pub const ALL: [(&str, fn(&[u8])); 4] = [
+    ("fmp4", fmp4::run),
+    ("index", index::run),
+    ("media_file", media_file::run),
+    ("parameter_sets", parameter_sets::run),
+];
