@@ -20,6 +20,7 @@ mod inputs;
 mod live;
 mod page;
 mod recorded;
+mod retention;
 mod secrets;
 mod time;
 mod viewers;

@@ -1,4 +1,4 @@
-//! What was recorded, over HTTP: clips, exports, ranges, playlists, retention; many at once.
+//! What was recorded, over HTTP: clips, exports, ranges, playlists; many at once.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -110,6 +110,17 @@ fn twenty_clips_and_twenty_exports_at_once() {
     frames(&mut camera, 80);
     let clips: String = (0..20).map(|number| manifest::clip(&format!("clip-{number}"), "cam", "6s")).collect();
     program.write_manifests(&(base + &clips));
+    for number in 0..20 {
+        program.await_ready_condition(&format!("recordings/clip-{number}"), "True", &["Recording"]);
+    }
+    // While all clips are being recorded, each is read as far as it goes, and so are as many spans.
+    let live = http::runtime().block_on(async {
+        let requests = (0..20).map(|number| {
+            let url = program.url(&format!("/recordings/default/clip-{number}/clip.mp4"));
+            async move { http::request_async("GET", &url, &[]).await.unwrap() }
+        });
+        futures::future::join_all(requests).await
+    });
     let exports = http::runtime().block_on(async {
         let to = Timestamp::now() - SignedDuration::from_secs(3);
         let requests = (0..20).map(|number| {
@@ -120,6 +131,9 @@ fn twenty_clips_and_twenty_exports_at_once() {
         futures::future::join_all(requests).await
     });
     let folder = tempfile::tempdir().unwrap();
+    for (number, clip) in live.iter().enumerate() {
+        assert!(clip.status == 200 || clip.status == 404, "clip {number}: {}", clip.text());
+    }
     for (number, export) in exports.iter().enumerate() {
         assert_eq!(export.status, 200, "{}", export.text());
         let file = folder.path().join(format!("{number}.mp4"));
@@ -180,41 +194,95 @@ fn a_clip_survives_a_cut_and_ends_when_asked() {
 }
 
 #[test]
-fn retention_deletes_what_its_preview_said() {
-    let mut camera = Camera::start("--noise --bit-rate 4000");
-    let recording = manifest::recording_with("rec", "cam", "retention: {maxSize: 6Mi}");
-    let program = Program::start(&(manifest::camera("cam", &camera.url) + &recording));
-    program.await_object("recordings/rec");
-    wait("four files", || (program.media_files("rec").len() >= 4).then_some(()));
-    let (before, preview) = wait("a preview that stands still", || {
-        let before = program.media_files("rec");
-        let preview = program.json("/api/v1/namespaces/default/recordings/rec/retention/preview");
-        (program.media_files("rec") == before).then_some((before, preview))
-    });
-    let text = preview.to_string();
-    let stays = |path: &std::path::PathBuf| !text.contains(path.file_name().unwrap().to_str().unwrap());
-    let foretold: Vec<_> = before.iter().filter(|path| !stays(path)).cloned().collect();
-    assert!(!foretold.is_empty() && foretold.len() < before.len(), "{preview:#}");
-    let run = program.post("/api/v1/namespaces/default/recordings/rec/retention/run");
-    assert_eq!(run.status, 200, "{}", run.text());
-    for path in &before {
-        assert_eq!(path.exists(), stays(path), "{}: {preview:#}\n{}", path.display(), run.text());
+fn a_clip_plays_while_it_is_recorded_and_seeks_the_moment_it_ends() {
+    let mut camera = Camera::start("--audio aac");
+    let program = Program::start(&(manifest::camera("cam", &camera.url) + &manifest::clip("match", "cam", "20s")));
+    program.await_object("recordings/match");
+    let url = program.url("/recordings/default/match/clip.mp4");
+    let folder = tempfile::tempdir().unwrap();
+    let complete = || program.condition("recordings/match", "Complete").is_some_and(|(status, ..)| status == "True");
+    let mut seen: Vec<usize> = Vec::new();
+    while !complete() {
+        let Ok(answer) = http::get(&url) else { continue };
+        if answer.status == 404 {
+            continue;
+        }
+        // Whatever the moment, what is there is whole: it decodes without a word.
+        assert_eq!((answer.status, answer.header("accept-ranges")), (200, "bytes"));
+        let length = answer.body.len();
+        assert_eq!(answer.header("content-length"), length.to_string());
+        if seen.last() == Some(&length) {
+            continue;
+        }
+        let file = folder.path().join("so-far.mp4");
+        std::fs::write(&file, &answer.body).unwrap();
+        let pictures = judge::packets(file.to_str().unwrap(), "v").len();
+        if pictures > 0 {
+            judge::assert_decodes(&file);
+            judge::assert_whole(&judge::counters_of(&[&file]), &camera.stats().skips);
+        }
+        // What was there stays there: a player that goes on in ranges gets the same bytes.
+        let again = range(&url, &format!("bytes=100-{}", length - 1));
+        assert_eq!((again.status, again.body.len()), (206, length - 100));
+        if !complete() {
+            assert_eq!(again.body, answer.body[100..], "{} bytes", length);
+            let stale = http::request("GET", &url, &[("range", "bytes=0-9"), ("if-range", "\"another\"")]).unwrap();
+            assert_eq!(stale.status, 200, "a range of another state is answered with all there is");
+        }
+        seen.push(length);
     }
-    assert_eq!(before.last().map(|path| path.exists()), Some(true), "the file that is being written stays");
-    let gaps = program.json(&format!(
-        "/api/v1/namespaces/default/recordings/rec/coverage?from={:.3}&to={:.3}",
-        Timestamp::now() - SignedDuration::from_secs(60),
-        Timestamp::now()
-    ));
-    assert!(gaps["gaps"].to_string().contains("Deleted"), "{gaps:#}");
-    frames(&mut camera, 20);
-    program.await_object("recordings/rec");
-    // Another origin's page may not do that.
-    let foreign = http::request(
-        "POST",
-        &program.url("/api/v1/namespaces/default/recordings/rec/retention/run"),
-        &[("origin", "http://elsewhere.example")],
-    )
-    .unwrap();
-    assert_eq!(foreign.status, 403, "{}", foreign.text());
+    assert!(seen.len() >= 3 && seen.is_sorted(), "it grows while it is read: {seen:?}");
+    // At once: by its index, over HTTP, without reading it all.
+    let seconds = judge::duration(&url);
+    assert!((19.8..20.2).contains(&seconds), "{seconds} s");
+    let tail = judge::decode(&url, &["-frames:v", "1"]);
+    assert_eq!(tail, Ok(()));
+    let whole = assert_ranges(&url);
+    let file = folder.path().join("clip.mp4");
+    std::fs::write(&file, whole).unwrap();
+    judge::assert_decodes(&file);
+    let counters = judge::counters_of(&[&file]);
+    judge::assert_whole(&counters, &camera.stats().skips);
+    let sought = judge::first_picture_at(&url, 15.0);
+    let expected = counters[0] + 150;
+    assert!(sought.is_some_and(|sought| sought.abs_diff(expected) <= 2), "{sought:?} is not {expected}");
+}
+
+#[test]
+fn recordings_of_every_codec_are_exported() {
+    let mut cameras =
+        [("hevc", Camera::start("--codec h265 --audio aac")), ("mjpeg", Camera::start("--codec mjpeg --audio mulaw"))];
+    let objects: String = cameras
+        .iter()
+        .map(|(name, camera)| {
+            manifest::camera(&format!("cam-{name}"), &camera.url)
+                + &manifest::recording(&format!("rec-{name}"), &format!("cam-{name}"))
+        })
+        .collect();
+    let program = Program::start(&objects);
+    for (name, camera) in &mut cameras {
+        program.await_object(&format!("recordings/rec-{name}"));
+        frames(camera, 160);
+    }
+    let to = Timestamp::now() - SignedDuration::from_secs(4);
+    // Over the end of a file.
+    let from = to - SignedDuration::from_millis(10_300);
+    let folder = tempfile::tempdir().unwrap();
+    for (name, camera) in &mut cameras {
+        let path = format!("/recordings/default/rec-{name}/export.mp4?from={from:.3}&to={to:.3}");
+        let bytes = assert_ranges(&program.url(&path));
+        let file = folder.path().join(format!("{name}.mp4"));
+        std::fs::write(&file, &bytes).unwrap();
+        judge::assert_decodes(&file);
+        let text = file.to_str().unwrap();
+        assert_eq!(judge::codecs(text), [*name, "aac"]);
+        let counters = judge::counters_of(&[&file]);
+        judge::assert_whole(&counters, &camera.stats().skips);
+        assert!(counters.len().abs_diff(103) <= 3, "{name}: {} pictures", counters.len());
+        let seconds = judge::duration(text);
+        assert!((10.1..10.6).contains(&seconds), "{name}: {seconds} s");
+        if *name == "hevc" {
+            assert_eq!(judge::streams(text)[0]["codec_tag_string"], "hvc1", "Apple's players want hvc1");
+        }
+    }
 }

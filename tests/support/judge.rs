@@ -109,6 +109,17 @@ pub fn counters(input: &str) -> Vec<Option<u32>> {
     output.stdout.chunks_exact(40).map(counter_of).collect()
 }
 
+/// The counter of the first picture that a player shows who jumps to `seconds`.
+pub fn first_picture_at(input: &str, seconds: f64) -> Option<u32> {
+    let output = Command::new("ffmpeg")
+        .args(["-nostdin", "-v", "error", "-protocol_whitelist", "file,http,tcp,crypto,data"])
+        .args(["-ss", &seconds.to_string(), "-i", input, "-map", "0:v:0", "-frames:v", "1"])
+        .args(["-vf", "crop=320:32:0:0,scale=20:2:flags=area,format=gray", "-f", "rawvideo", "-"])
+        .output()
+        .expect("ffmpeg");
+    output.stdout.first_chunk::<40>().and_then(|cells| counter_of(cells))
+}
+
 /// Reads one picture's forty cells; see `camera.py`.
 fn counter_of(cells: &[u8]) -> Option<u32> {
     let word = cells.iter().fold(0_u64, |word, cell| word << 1 | u64::from(*cell > 125));

@@ -10,6 +10,7 @@
 )]
 
 pub mod camera;
+pub mod clock;
 pub mod hls;
 pub mod http;
 pub mod judge;

@@ -27,6 +27,8 @@ use crate::plan::unit::{
     ArchivePlan, DeclaredRecording, ObjectKey, ObjectKind, ObjectRef, RetentionRules, RetentionSchedule, SecretKey,
 };
 
+mod large;
+
 const SECOND: i64 = 1_000_000;
 /// Both tracks of a run are shifted so far, so that reordered pictures have room.
 const SHIFT: i64 = 1;
