@@ -207,12 +207,7 @@ impl Retention {
     /// Runs until the unit is cancelled.
     pub async fn keep(&self) {
         let mut declared = self.context.registry.declared.subscribe();
-        let mut memory = Memory {
-            last: self.last_run().await,
-            stuck: None,
-            ticks: 0,
-            told: BTreeMap::new(),
-        };
+        let mut memory = Memory { last: self.last_run().await, stuck: None, ticks: 0, told: BTreeMap::new() };
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {

@@ -97,13 +97,17 @@ fn retention_runs_on_schedule_and_deletes_what_its_preview_said() {
     let stays: Vec<PathBuf> = before.iter().filter(|file| !foretold.contains(file)).cloned().collect();
     assert_eq!(after, stays, "{preview:#}");
     let metrics = program.get("/metrics").text();
-    let labels = "{name=\"default\",namespace=\"default\"}";
-    for (name, value) in [
-        ("last_deleted_files", preview["files"].to_string()),
-        ("last_deleted_bytes", preview["bytes"].to_string()),
-        ("last_run_timestamp_seconds", ran.as_second().to_string()),
+    for line in [
+        format!(
+            "archive_deleted_files_total{{name=\"default\",namespace=\"default\",reason=\"MaxSize\"}} {}",
+            preview["files"]
+        ),
+        format!(
+            "archive_deleted_bytes_total{{name=\"default\",namespace=\"default\",reason=\"MaxSize\"}} {}",
+            preview["bytes"]
+        ),
+        "archive_retention_last_run_timestamp_seconds{name=\"default\",namespace=\"default\"} ".to_owned(),
     ] {
-        let line = format!("camera_operator_archive_retention_{name}{labels} {value}");
         assert!(metrics.contains(&line), "{line}\n{metrics}");
     }
 
