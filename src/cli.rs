@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::agent::pod;
-use crate::{api, check, gateway, local, reference, retain};
+use crate::{api, check, gateway, local, operator, reference, retain};
 
 mod logging;
 
@@ -24,6 +24,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(local::Arguments),
+    Operator(operator::Arguments),
     Agent(pod::Arguments),
     Check(check::Arguments),
     Retain(retain::Arguments),
@@ -40,6 +41,7 @@ pub fn main() -> ExitCode {
     logging::set_up(cli.log_format);
     let result = match cli.command {
         Command::Run(arguments) => local::run(arguments),
+        Command::Operator(arguments) => operator::run(arguments),
         Command::Agent(arguments) => pod::run(&arguments),
         Command::Check(arguments) => Ok(check::run(&arguments)),
         Command::Retain(arguments) => retain::run(&arguments),

@@ -32,6 +32,11 @@ pub const ANNOTATION_HASH: &str = "camera-operator.dev/hash";
 pub const ANNOTATION_TEMPLATE_HASH: &str = "camera-operator.dev/template-hash";
 /// Annotation of a Deployment: the pod specification that was computed for it, as JSON, to say later what has changed.
 pub const ANNOTATION_POD_SPEC: &str = "camera-operator.dev/pod-spec";
+/// Annotation of a Deployment: SHA-256 of what its owner's spec says about the pod, to tell what people want from what a new
+/// operator does.
+pub const ANNOTATION_POD_INPUTS: &str = "camera-operator.dev/pod-inputs";
+/// Annotation of a Deployment: the template hash that was rolled out when its turn came.
+pub const ANNOTATION_PACED: &str = "camera-operator.dev/paced-rollout";
 /// Annotation of a Pod (not of the template): hash of the newest plan, written to make the kubelet look at its ConfigMap at
 /// once.
 pub const ANNOTATION_PLAN_HASH: &str = "camera-operator.dev/plan-hash";

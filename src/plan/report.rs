@@ -142,6 +142,28 @@ pub enum Reason {
     ClaimMissing,
     /// In a cluster, a V4L2 camera whose spec names no device resource.
     DeviceMissing,
+    /// In a cluster, something else has the name of what is to be made for the object.
+    NameTaken,
+    /// In a cluster, the API server refuses what is to be made for the object.
+    ChildRefused,
+    /// In a cluster, the agent runs and cannot be asked how it is doing.
+    ReportUnavailable,
+    /// In a cluster, the agent cannot read its newest plan and goes on with the one before.
+    PlanRefused,
+    /// In a cluster, no node takes the pod.
+    Unschedulable,
+    /// In a cluster, the image of the pod cannot be pulled.
+    ImagePullFailed,
+    /// In a cluster, no pod can be made, because of a quota or a policy.
+    PodRefused,
+    /// In a cluster, the pod was ended from outside, or its container cannot be made.
+    PodFailed,
+    /// In a cluster, the pod's container ends again and again.
+    PodCrashing,
+    /// In a cluster, the pod's container needs more memory than it may have.
+    OutOfMemory,
+    /// In a cluster, the claim has no volume.
+    ClaimPending,
     /// The object's spec cannot be planned; only one that came around the schema can be like that.
     InvalidSpec,
     /// A programming error in this program; the unit is started again.

@@ -34,6 +34,8 @@ pub enum Outcome<'a, R> {
     Reported(&'a R),
     /// It was not planned.
     Waiting(&'a Waiting),
+    /// Its agent runs and cannot be asked: how it is doing cannot be told.
+    Unknown(&'a Waiting),
     /// It was planned and nothing has been heard of it: the status stays as it was.
     Unheard,
 }
@@ -131,6 +133,10 @@ pub fn camera_status(camera: &Camera, outcome: Outcome<'_, UnitReport>, now: Tim
             conditions.set(READY, FALSE, waiting.reason, &waiting.message);
             conditions.set(REACHABLE, UNKNOWN, waiting.reason, &waiting.message);
         }
+        Outcome::Unknown(waiting) => {
+            conditions.set(READY, UNKNOWN, waiting.reason, &waiting.message);
+            conditions.set(REACHABLE, UNKNOWN, waiting.reason, &waiting.message);
+        }
         Outcome::Reported(report) => {
             conditions.ready(report);
             let reachable = reachable(report).or_else(|| {
@@ -204,6 +210,7 @@ pub fn stream_status(stream: &Stream, outcome: Outcome<'_, UnitReport>, now: Tim
     match outcome {
         Outcome::Unheard => return StreamStatus { conditions: conditions.unheard(), path, ..previous },
         Outcome::Waiting(waiting) => conditions.set(READY, FALSE, waiting.reason, &waiting.message),
+        Outcome::Unknown(waiting) => conditions.set(READY, UNKNOWN, waiting.reason, &waiting.message),
         Outcome::Reported(report) => {
             conditions.ready(report);
             conditions.notices(&report.notices);
@@ -220,6 +227,7 @@ pub fn archive_status(archive: &Archive, outcome: Outcome<'_, ArchiveReport>, no
     match outcome {
         Outcome::Unheard => return ArchiveStatus { conditions: conditions.unheard(), ..previous },
         Outcome::Waiting(waiting) => conditions.set(READY, FALSE, waiting.reason, &waiting.message),
+        Outcome::Unknown(waiting) => conditions.set(READY, UNKNOWN, waiting.reason, &waiting.message),
         Outcome::Reported(report) => {
             conditions.set(READY, if report.ready { TRUE } else { FALSE }, report.reason, &report.message);
             retention = report.retention.as_ref().map(retention_status).or(retention);
@@ -246,6 +254,7 @@ pub fn recording_status(recording: &Recording, outcome: Outcome<'_, UnitReport>,
                 }
             }
         }
+        Outcome::Unknown(waiting) => conditions.unknown_recording(waiting),
         Outcome::Reported(report) => {
             conditions.ready(report);
             if is_clip {
@@ -331,6 +340,13 @@ impl<'a> Conditions<'a> {
             last_transition_time,
             observed_generation: self.generation,
         });
+    }
+
+    /// That it cannot be told how a recording is doing. What has ended stays so.
+    fn unknown_recording(&mut self, waiting: &Waiting) {
+        self.set(READY, UNKNOWN, waiting.reason, &waiting.message);
+        let previous = self.previous;
+        self.list.extend([COMPLETE, FAILED].iter().filter_map(|type_| condition::find(previous, type_)).cloned());
     }
 
     fn ready(&mut self, report: &UnitReport) {

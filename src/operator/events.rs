@@ -1,0 +1,87 @@
+//! Kubernetes events: what people see under `kubectl describe`. They are sent by a task of their own, so that nobody waits
+//! for them, and are lost rather than let pile up.
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::Client;
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use tokio::sync::mpsc;
+
+use crate::api::API_VERSION;
+use crate::plan::unit::ObjectRef;
+
+/// How many may wait to be sent.
+const MOST_WAITING: usize = 4096;
+/// Longest note that the API takes, in bytes.
+const MAX_NOTE: usize = 1024;
+
+/// Where events are dropped off.
+#[derive(Debug, Clone)]
+pub struct Events(mpsc::Sender<(ObjectReference, Told)>);
+
+#[derive(Debug)]
+struct Told {
+    type_: EventType,
+    reason: String,
+    note: String,
+}
+
+/// Sends them.
+#[derive(Debug)]
+pub struct Sender(mpsc::Receiver<(ObjectReference, Told)>);
+
+/// A place to drop events off, and the sender that [`Sender::run`]s.
+pub fn channel() -> (Events, Sender) {
+    let (events, waiting) = mpsc::channel(MOST_WAITING);
+    (Events(events), Sender(waiting))
+}
+
+impl Events {
+    /// Something that went as it should.
+    pub fn normal(&self, object: &ObjectRef, uid: &str, reason: &str, note: String) {
+        self.tell(object, uid, EventType::Normal, reason, note);
+    }
+
+    /// Something that a person may want to look into.
+    pub fn warning(&self, object: &ObjectRef, uid: &str, reason: &str, note: String) {
+        self.tell(object, uid, EventType::Warning, reason, note);
+    }
+
+    fn tell(&self, object: &ObjectRef, uid: &str, type_: EventType, reason: &str, mut note: String) {
+        let mut end = note.len().min(MAX_NOTE);
+        while !note.is_char_boundary(end) {
+            end -= 1;
+        }
+        note.truncate(end);
+        let reference = ObjectReference {
+            api_version: Some(API_VERSION.to_owned()),
+            kind: Some(format!("{:?}", object.kind)),
+            namespace: Some(object.key.namespace.clone()),
+            name: Some(object.key.name.clone()),
+            uid: Some(uid.to_owned()),
+            ..ObjectReference::default()
+        };
+        if self.0.try_send((reference, Told { type_, reason: reason.to_owned(), note })).is_err() {
+            tracing::debug!(%object, "an event is lost: too many wait to be sent");
+        }
+    }
+}
+
+impl Sender {
+    /// Sends events until nobody can drop any off any more.
+    pub async fn run(mut self, client: Client, instance: String) {
+        let reporter = Reporter { controller: "camera-operator.dev/operator".to_owned(), instance: Some(instance) };
+        let recorder = Recorder::new(client, reporter);
+        while let Some((object, told)) = self.0.recv().await {
+            let event = Event {
+                type_: told.type_,
+                action: told.reason.clone(),
+                reason: told.reason,
+                note: Some(told.note),
+                secondary: None,
+            };
+            if let Err(error) = recorder.publish(&event, &object).await {
+                tracing::debug!("an event cannot be sent: {error}");
+            }
+        }
+    }
+}
