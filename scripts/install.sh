@@ -7,6 +7,8 @@
 #   scripts/install.sh lint    cargo-deny, built once into .cache/tools
 #   scripts/install.sh chart   what checks the chart: Helm, kubeconform and Kustomize, built once into .cache/tools; promtool, Lua
 #   scripts/install.sh fuzz    cargo-fuzz, built once into .cache/tools
+#   scripts/install.sh cluster what a node of the test cluster needs: containerd, runc, CNI plugins, iptables
+#   scripts/install.sh image   what scripts/image.sh needs: buildah, mmdebstrap
 #
 # It acts by itself on Debian and Ubuntu as root. Nothing is touched when all is there.
 set -euo pipefail
@@ -224,6 +226,40 @@ install_fuzz() {
     cargo install --quiet --locked --root "$tools" "cargo-fuzz@$fuzz_version" </dev/null
 }
 
+# Installs packages whose services must not be started: the tests start their own.
+install_without_services() {
+    local policy=/usr/sbin/policy-rc.d code=0
+    if is_root && [ ! -e "$policy" ]; then
+        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        chmod 755 "$policy"
+        install_packages "$@" || code=$?
+        rm -f "$policy"
+        return "$code"
+    fi
+    install_packages "$@"
+}
+
+install_cluster() {
+    local packages=(iproute2 iptables util-linux procps mount)
+    if ! is_debian; then
+        require_commands containerd="containerd" runc="runc" iptables="iptables" ip="iproute2" unshare="util-linux"
+        return
+    fi
+    # Where another package brings one of these (Docker's containerd.io, say), it will do.
+    have containerd || packages+=(containerd)
+    have runc || packages+=(runc)
+    [ -e /opt/cni/bin/ptp ] || packages+=(containernetworking-plugins)
+    install_without_services "${packages[@]}"
+}
+
+install_image() {
+    if ! is_debian; then
+        require_commands buildah="buildah" mmdebstrap="mmdebstrap"
+        return
+    fi
+    install_without_services buildah mmdebstrap
+}
+
 case "$purpose" in
     run) install_run ;;
     page) install_node ;;
@@ -231,8 +267,10 @@ case "$purpose" in
     lint) install_lint ;;
     chart) install_chart ;;
     fuzz) install_fuzz ;;
+    cluster) install_cluster ;;
+    image) install_image ;;
     *)
-        say "usage: scripts/install.sh run | page | test | lint | chart | fuzz"
+        say "usage: scripts/install.sh run | page | test | lint | chart | fuzz | cluster | image"
         exit 2
         ;;
 esac

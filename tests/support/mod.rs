@@ -11,6 +11,7 @@
 
 pub mod camera;
 pub mod clock;
+pub mod cluster;
 pub mod hls;
 pub mod http;
 pub mod judge;

@@ -1,0 +1,232 @@
+//! The custom resources on a real API server: it takes and refuses what `camera-operator check` takes and refuses, field by
+//! field, and stores what was written.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use camera_operator::check::{self, ProblemKind};
+use serde_json::{Value, json};
+
+use crate::Test;
+use crate::support::cluster::{Cluster, definitions, project};
+use crate::support::http;
+
+pub const TESTS: &[Test] = &[
+    ("definitions_are_stored_as_they_are_written", definitions_are_stored_as_they_are_written),
+    ("good_manifests_are_taken", good_manifests_are_taken),
+    ("bad_manifests_are_refused_as_check_refuses_them", bad_manifests_are_refused_as_check_refuses_them),
+    ("examples_come_back_as_they_were_written", examples_come_back_as_they_were_written),
+];
+
+fn install(cluster: &Cluster) {
+    for file in definitions() {
+        cluster.kubectl(&["apply", "--server-side", "-f", file.to_str().unwrap()]);
+    }
+    cluster.kubectl(&["wait", "crd", "--all", "--for=condition=Established", "--timeout=30s"]);
+}
+
+fn manifests(folder: &str) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    collect(&project(folder), &mut files);
+    files.sort();
+    assert!(!files.is_empty());
+    files
+}
+
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "yaml") {
+            files.push(path);
+        }
+    }
+}
+
+/// The documents of a file, as text: what `---` separates, and the comments before the first.
+fn documents(text: &str) -> Vec<String> {
+    let mut documents = vec![String::new()];
+    for line in text.lines() {
+        if line.trim_end() == "---" {
+            documents.push(String::new());
+        } else if let Some(document) = documents.last_mut() {
+            document.push_str(line);
+            document.push('\n');
+        }
+    }
+    documents.retain(|document| document.lines().any(|line| !line.starts_with('#') && !line.trim().is_empty()));
+    documents
+}
+
+/// A field of the document's top level or of its `metadata`, read without parsing: a bad manifest need not parse.
+fn top_field<'a>(document: &'a str, name: &str) -> Option<&'a str> {
+    document.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")).map(str::trim)
+}
+
+fn plural(document: &str) -> Option<&'static str> {
+    match top_field(document, "kind")? {
+        "Camera" => Some("cameras"),
+        "Stream" => Some("streams"),
+        "Archive" => Some("archives"),
+        "Recording" => Some("recordings"),
+        _ => None,
+    }
+}
+
+/// What the API server says to a document, without keeping it: nothing, or fields and messages.
+fn verdict(api: &str, document: &str) -> Result<Value, Vec<(String, String)>> {
+    let plural = plural(document).unwrap();
+    let url = format!(
+        "{api}/apis/camera-operator.dev/v1alpha1/namespaces/default/{plural}?dryRun=All&fieldValidation=Strict"
+    );
+    let request = http::client().post(url).header("content-type", "application/yaml").body(document.to_owned());
+    let (status, answer) = http::runtime().block_on(async {
+        let response = request.send().await.unwrap();
+        (response.status().as_u16(), response.json::<Value>().await.unwrap())
+    });
+    if status == 201 {
+        return Ok(answer);
+    }
+    let message = answer["message"].as_str().unwrap_or_default().to_owned();
+    let causes = answer["details"]["causes"].as_array().cloned().unwrap_or_default();
+    let text = |cause: &Value, name: &str| cause[name].as_str().unwrap_or_default().to_owned();
+    let mut said: Vec<_> = causes.iter().map(|cause| (text(cause, "field"), text(cause, "message"))).collect();
+    if said.is_empty() {
+        said.push((strict_field(&message).unwrap_or_default(), message));
+    }
+    Err(said)
+}
+
+/// The field in a complaint of strict decoding: `… strict decoding error: unknown field "spec.source.foo"`.
+fn strict_field(message: &str) -> Option<String> {
+    let field = message.split("field \"").nth(1)?.split('"').next()?;
+    Some(field.to_owned())
+}
+
+fn definitions_are_stored_as_they_are_written(cluster: &Cluster) {
+    install(cluster);
+    for file in definitions() {
+        let written: Value = serde_yaml::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+        let name = written["metadata"]["name"].as_str().unwrap();
+        let stored = cluster.get("default", &format!("crd/{name}")).unwrap();
+        let versions = |definition: &Value| definition["spec"]["versions"].as_array().unwrap().clone();
+        for (written, stored) in versions(&written).iter().zip(versions(&stored)) {
+            assert_eq!(written["schema"], stored["schema"], "{name}: the API server keeps another schema");
+            assert_eq!(written["additionalPrinterColumns"], stored["additionalPrinterColumns"], "{name}");
+            assert_eq!(written["subresources"], stored["subresources"], "{name}");
+        }
+        let conditions = stored["status"]["conditions"].as_array().unwrap();
+        assert!(
+            !conditions.iter().any(|condition| condition["type"] == "NonStructuralSchema"),
+            "{name}: {conditions:?}"
+        );
+    }
+}
+
+fn good_manifests_are_taken(cluster: &Cluster) {
+    install(cluster);
+    let proxy = cluster.proxy();
+    let mut failures = Vec::new();
+    for file in manifests("tests/manifests/good").into_iter().chain(manifests("examples")) {
+        for document in documents(&fs::read_to_string(&file).unwrap()) {
+            if plural(&document).is_some()
+                && let Err(said) = verdict(&proxy.url, &document)
+            {
+                failures.push(format!("{}: {said:?}", file.display()));
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// The value of a leading comment such as `# path: spec`.
+fn said<'a>(text: &'a str, what: &str) -> Option<&'a str> {
+    let mut comments = text.lines().take_while(|line| line.starts_with('#'));
+    comments.find_map(|line| line.strip_prefix("# ")?.strip_prefix(what)?.strip_prefix(": "))
+}
+
+fn bad_manifests_are_refused_as_check_refuses_them(cluster: &Cluster) {
+    install(cluster);
+    let rules: String = definitions().iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+    let rules = rules.replace("''", "'");
+    let proxy = cluster.proxy();
+    let mut failures = Vec::new();
+    let mut compared = 0;
+    for file in manifests("tests/manifests/bad") {
+        let text = fs::read_to_string(&file).unwrap();
+        let name = file.file_stem().unwrap().to_string_lossy().into_owned();
+        let documents = documents(&text);
+        // What is no object of ours, or no object at all, this server's other parts judge.
+        if documents.iter().any(|document| plural(document).is_none()) {
+            continue;
+        }
+        let loaded = check::load(std::slice::from_ref(&file));
+        let of_server = |problem: &&check::Problem| matches!(problem.kind, ProblemKind::Invalid | ProblemKind::Syntax);
+        let ours: BTreeSet<String> =
+            loaded.problems.iter().filter(of_server).map(|problem| problem.path.clone()).collect();
+        let answers: Vec<(String, String)> =
+            documents.iter().filter_map(|document| verdict(&proxy.url, document).err()).flatten().collect();
+        let theirs: BTreeSet<String> = answers.iter().map(|(field, _)| field.clone()).collect();
+        compared += 1;
+        if ours != theirs {
+            failures.push(format!("{name}: check names {ours:?}, the API server {theirs:?}: {answers:?}"));
+            continue;
+        }
+        let message = said(&text, "message").unwrap();
+        let is_rule = !ours.is_empty() && rules.contains(message);
+        if is_rule && !answers.iter().any(|(_, theirs)| theirs.contains(message)) {
+            failures.push(format!("{name}: the rule says {message:?}, the API server {answers:?}"));
+        }
+    }
+    assert!(compared > 50, "only {compared} manifests were compared");
+    assert!(failures.is_empty(), "{} of {compared}:\n{}", failures.len(), failures.join("\n"));
+}
+
+/// Whether all that was written is there; what the server added is its own.
+fn holds(stored: &Value, written: &Value) -> bool {
+    match (stored, written) {
+        (Value::Object(stored), Value::Object(written)) => {
+            written.iter().all(|(name, value)| stored.get(name).is_some_and(|stored| holds(stored, value)))
+        }
+        (Value::Array(stored), Value::Array(written)) => {
+            stored.len() == written.len() && stored.iter().zip(written).all(|(stored, written)| holds(stored, written))
+        }
+        _ => stored == written,
+    }
+}
+
+fn examples_come_back_as_they_were_written(cluster: &Cluster) {
+    install(cluster);
+    let proxy = cluster.proxy();
+    let mut objects = 0;
+    for file in manifests("examples").into_iter().chain(manifests("tests/manifests/good")) {
+        for document in documents(&fs::read_to_string(&file).unwrap()) {
+            let Some(plural) = plural(&document) else { continue };
+            let written: Value = serde_yaml::from_str(&document).unwrap();
+            let stored = verdict(&proxy.url, &document).unwrap();
+            let place = format!("{}: {} {}", file.display(), plural, written["metadata"]["name"]);
+            assert!(holds(&stored["spec"], &written["spec"]), "{place}: {} became {}", written["spec"], stored["spec"]);
+            // What the server hands out, the program reads and would write again without a difference.
+            let read_and_written = again(plural, &stored).unwrap_or_else(|error| panic!("{place}: {error}"));
+            assert_eq!(read_and_written["spec"], stored["spec"], "{place}");
+            objects += 1;
+        }
+    }
+    assert!(objects > 10, "only {objects} objects");
+}
+
+fn again(plural: &str, object: &Value) -> Result<Value, serde_json::Error> {
+    use camera_operator::api::{Archive, Camera, Recording, Stream};
+    fn through<T: serde::de::DeserializeOwned + serde::Serialize>(object: &Value) -> Result<Value, serde_json::Error> {
+        serde_json::to_value(serde_json::from_value::<T>(object.clone())?)
+    }
+    match plural {
+        "cameras" => through::<Camera>(object),
+        "streams" => through::<Stream>(object),
+        "archives" => through::<Archive>(object),
+        "recordings" => through::<Recording>(object),
+        _ => Ok(json!({})),
+    }
+}

@@ -1,0 +1,70 @@
+//! What must be seen on a real Kubernetes: `api` needs an API server with its controllers, `pods` a node that runs the
+//! project's image. `CAMERA_OPERATOR_TEST_CLUSTER=start` starts both (scripts/cluster.sh); where one cannot be had its tests
+//! are shown as ignored, with the reason in front of their names.
+
+#![allow(clippy::unwrap_used, reason = "a test ends at the first thing that is not as it should be")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod api;
+mod pods;
+mod site;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use libtest_mimic::{Arguments, Trial};
+use support::cluster::{Cluster, Needs, VARIABLE};
+
+/// A test by name.
+type Test = (&'static str, fn(&Cluster));
+
+/// The tests of a group with their cluster, which is only started when one of them is asked for.
+fn group(
+    arguments: &Arguments,
+    name: &str,
+    start: impl FnOnce() -> Result<Cluster, String>,
+    tests: &[Test],
+) -> Vec<Trial> {
+    let full_name = |test: &Test| format!("{name}::{}", test.0);
+    let is_wanted = |test: &Test| {
+        let name = full_name(test);
+        let matches = |text: &String| if arguments.exact { name == *text } else { name.contains(text.as_str()) };
+        arguments.filter.as_ref().is_none_or(matches) && !arguments.skip.iter().any(matches)
+    };
+    let cluster = if arguments.list || !tests.iter().any(is_wanted) { Err(String::new()) } else { start() };
+    let trial_of = |cluster: Arc<Cluster>, test: &Test| {
+        let run = test.1;
+        Trial::test(full_name(test), move || {
+            run(&cluster);
+            Ok(())
+        })
+    };
+    match cluster {
+        Ok(cluster) => {
+            let cluster = Arc::new(cluster);
+            tests.iter().map(|test| trial_of(cluster.clone(), test)).collect()
+        }
+        Err(why) => {
+            // The last line says why; the lines before it say what was done until then.
+            let why = why.lines().last().unwrap_or_default().to_owned();
+            let skipped = |test| Trial::test(full_name(test), || Ok(())).with_kind(why.clone()).with_ignored_flag(true);
+            tests.iter().map(skipped).collect()
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    // Whoever runs all tests runs these by themselves afterwards (scripts/test.sh).
+    if std::env::var(VARIABLE).is_ok_and(|when| when == "later") {
+        return ExitCode::SUCCESS;
+    }
+    let mut arguments = Arguments::from_args();
+    // They share a node, and its cameras encode in real time.
+    arguments.test_threads = arguments.test_threads.or(Some(1));
+    let mut trials = group(&arguments, "api", || Cluster::start("test-api", Needs::Api), api::TESTS);
+    trials.extend(group(&arguments, "pods", site::start, pods::TESTS));
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    if conclusion.has_failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}

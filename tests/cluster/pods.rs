@@ -1,0 +1,296 @@
+//! The project's image on a node, installed by its chart: from a manifest to pictures and files, and what must not disturb
+//! them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use crate::Test;
+use crate::site::{Forward, OPERATOR, Site, helm_upgrade, wait};
+use crate::support::cluster::Cluster;
+use crate::support::{hls, http, judge, manifest};
+
+pub const TESTS: &[Test] = &[
+    ("manifests_become_pictures_and_files", manifests_become_pictures_and_files),
+    ("a_rotated_password_is_picked_up", a_rotated_password_is_picked_up),
+    ("edits_touch_no_other_pod", edits_touch_no_other_pod),
+    ("media_outlives_operator_and_api_server", media_outlives_operator_and_api_server),
+    ("an_upgrade_of_the_operator_leaves_media_alone", an_upgrade_of_the_operator_leaves_media_alone),
+    ("killed_pods_come_back", killed_pods_come_back),
+    ("deleted_in_any_order_nothing_is_left", deleted_in_any_order_nothing_is_left),
+];
+
+/// An archive on the site's volume.
+fn archive(name: &str) -> String {
+    format!(
+        "---\napiVersion: camera-operator.dev/v1alpha1\nkind: Archive\nmetadata: {{name: {name}}}\n\
+         spec: {{claim: {{size: 1Gi, storageClassName: test-local}}}}\n"
+    )
+}
+
+/// A Secret, a camera with its password, an HLS stream `<name>-live`, and a recording `<name>-rec` into the archive `default`.
+fn everything(name: &str, url: &str, password: &str) -> String {
+    let secret = manifest::credentials(name, "viewer", password);
+    let camera = manifest::camera_with(name, url, &format!("credentialsSecretRef: {{name: {name}}}"));
+    let stream = manifest::hls(&format!("{name}-live"), name, "");
+    secret + &camera + &stream + &manifest::recording(&format!("{name}-rec"), name)
+}
+
+/// Bytes of all recorded files of a recording.
+fn recorded(volume: &Path, namespace: &str, recording: &str) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut folders = vec![volume.join(namespace).join(recording)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "mp4") {
+                files.push(path);
+            }
+        }
+    }
+    files.sort();
+    files
+}
+
+fn bytes_of(files: &[PathBuf]) -> u64 {
+    files.iter().filter_map(|file| fs::metadata(file).ok()).map(|metadata| metadata.len()).sum()
+}
+
+/// The live playlist of a stream through a Service: it is there and goes on.
+fn await_live(forward: &Forward, namespace: &str, stream: &str) -> String {
+    let url = format!("{}/live/{namespace}/{stream}/index.m3u8", forward.url);
+    wait("a live playlist", || hls::fetch(&url).filter(|(_, playlist)| playlist.segments.len() > 1));
+    url
+}
+
+fn await_more(volume: &Path, namespace: &str, recording: &str) {
+    let before = bytes_of(&recorded(volume, namespace, recording));
+    wait("the recording to grow", || (bytes_of(&recorded(volume, namespace, recording)) > before).then_some(()));
+}
+
+fn manifests_become_pictures_and_files(cluster: &Cluster) {
+    let site = Site::new(cluster, "slice");
+    let volume = site.volume("default");
+    let camera = site.camera_with_password("--audio aac", "viewer", "first");
+    site.apply(&(archive("default") + &everything("front", &camera.url, "first")));
+    site.await_ready(&["camera/front", "stream/front-live", "archive/default", "recording/front-rec"]);
+
+    let forward = site.forward("front-camera");
+    let live = await_live(&forward, "slice", "front-live");
+    assert_eq!(judge::codecs(&live), ["h264", "aac"]);
+    let files = wait("a recorded file that is closed", || {
+        let files = recorded(&volume, "slice", "front-rec");
+        (files.len() > 1).then_some(files)
+    });
+    assert_eq!(judge::codecs(files[0].to_str().unwrap())[0], "h264");
+
+    // A Service's address opens nothing to those without a token.
+    let address = site.get("pods").unwrap()["items"][0]["status"]["podIP"].as_str().unwrap().to_owned();
+    let refused = http::get(&format!("http://{address}:9090/v1/report")).unwrap();
+    assert_eq!(refused.status, 401, "{}", refused.text());
+    assert_eq!(http::get(&format!("http://{address}:9090/healthz")).unwrap().status, 200);
+
+    // What people look at.
+    let shown = site.kubectl(&["get", "video"]);
+    assert!(["front ", "front-live ", "front-rec ", "default "].iter().all(|name| shown.contains(name)), "{shown}");
+
+    // The retention job asks the recorder.
+    site.kubectl(&["create", "job", "now", "--from=cronjob/default-retention"]);
+    site.kubectl(&["wait", "job/now", "--for=condition=Complete", "--timeout=120s"]);
+}
+
+fn a_rotated_password_is_picked_up(cluster: &Cluster) {
+    let site = Site::new(cluster, "rotation");
+    let mut camera = site.camera_with_password("", "viewer", "first");
+    site.apply(
+        &(manifest::credentials("front", "viewer", "first")
+            + &manifest::camera_with("front", &camera.url, "credentialsSecretRef: {name: front}")),
+    );
+    site.await_ready(&["camera/front"]);
+    let pod = site.pod("camera", "front");
+
+    camera.ask(&json!({"do": "password", "password": "second"}));
+    camera.ask(&json!({"do": "disconnect"}));
+    wait("the camera's refusal in the condition", || {
+        site.condition("camera/front", "Ready")
+            .filter(|(status, reason, _)| status == "False" && reason == "Unauthorized")
+    });
+    site.apply(&manifest::credentials("front", "viewer", "second"));
+    site.await_ready(&["camera/front"]);
+    assert_eq!(site.pod("camera", "front"), pod, "no pod was made anew for it");
+}
+
+/// All agents' pods of a namespace as name → (uid, restarts).
+fn agents(site: &Site) -> BTreeMap<String, (String, u64)> {
+    let mut all = BTreeMap::new();
+    let kinds = [("camera", "cameras"), ("stream", "streams"), ("archive", "archives")];
+    for (component, kind) in kinds {
+        for object in site.cluster.list(&site.namespace, kind, "") {
+            for (name, uid, restarts) in site.pods(component, object["metadata"]["name"].as_str().unwrap()) {
+                all.insert(name, (uid, restarts));
+            }
+        }
+    }
+    all
+}
+
+fn edits_touch_no_other_pod(cluster: &Cluster) {
+    let site = Site::new(cluster, "edits");
+    site.volume("default");
+    let (mut front, mut back) = (site.camera(""), site.camera(""));
+    let both = manifest::all_of("front", &front.url) + &manifest::all_of("back", &back.url) + &archive("default");
+    site.apply(&both);
+    site.await_ready(&[
+        "camera/front",
+        "camera/back",
+        "recording/front-rec",
+        "recording/back-rec",
+        "stream/front-live",
+    ]);
+    let before = agents(&site);
+    let plays = (front.stats().plays, back.stats().plays);
+
+    // Another stream and another recording of a camera cost neither a pod nor a connection.
+    site.apply(&(manifest::hls("second", "front", "") + &manifest::recording("third", "front")));
+    site.await_ready(&["stream/second", "recording/third"]);
+    assert_eq!(agents(&site), before);
+    assert_eq!((front.stats().plays, back.stats().plays), plays);
+
+    // What concerns one camera's connection concerns that connection only.
+    site.kubectl(&["patch", "camera", "front", "--type=merge", "--patch", r#"{"spec":{"stallTimeout":"3s"}}"#]);
+    wait("a new connection", || (front.stats().plays > plays.0).then_some(()));
+    site.await_ready(&["camera/front", "recording/front-rec"]);
+    assert_eq!(agents(&site), before);
+    assert_eq!(back.stats().plays, plays.1);
+
+    // What the pod is made of makes a new pod of that camera, and of nothing else.
+    let memory = r#"{"spec":{"pod":{"resources":{"limits":{"memory":"300Mi"}}}}}"#;
+    site.kubectl(&["patch", "camera", "front", "--type=merge", "--patch", memory]);
+    let old = site.pod("camera", "front").0;
+    wait("the new pod alone", || {
+        let pods = site.pods("camera", "front");
+        (pods.len() == 1 && pods[0].0 != old).then_some(())
+    });
+    site.await_ready(&["camera/front", "recording/front-rec"]);
+    let after = agents(&site);
+    let gone: Vec<_> = before.keys().filter(|name| !after.contains_key(*name)).collect();
+    assert_eq!(gone, [&old]);
+    assert!(after.iter().filter(|(name, _)| before.contains_key(*name)).all(|(name, pod)| before[name] == *pod));
+
+    // Suspended: the pod goes, its readers wait; back again.
+    site.kubectl(&["patch", "camera", "back", "--type=merge", "--patch", r#"{"spec":{"suspend":true}}"#]);
+    wait("no pod of a suspended camera", || site.pods("camera", "back").is_empty().then_some(()));
+    wait("its reason", || site.condition("camera/back", "Ready").filter(|(_, reason, _)| reason == "Suspended"));
+    site.kubectl(&["patch", "camera", "back", "--type=merge", "--patch", r#"{"spec":{"suspend":false}}"#]);
+    site.await_ready(&["camera/back", "recording/back-rec"]);
+}
+
+fn media_outlives_operator_and_api_server(cluster: &Cluster) {
+    let site = Site::new(cluster, "outage");
+    let volume = site.volume("default");
+    let mut camera = site.camera("");
+    site.apply(&(manifest::all_of("front", &camera.url) + &archive("default")));
+    site.await_ready(&["camera/front", "stream/front-live", "recording/front-rec"]);
+    let (before, plays) = (agents(&site), camera.stats().plays);
+
+    cluster.kubectl(&["scale", "deployment", "--all", "--replicas=0", "--namespace", OPERATOR]);
+    cluster.kubectl(&["wait", "pods", "--all", "--for=delete", "--timeout=60s", "--namespace", OPERATOR]);
+    await_more(&volume, "outage", "front-rec");
+    if cluster.is_own() {
+        cluster.part(&["stop", "kube-apiserver"]);
+        wait("the API server to be gone", || cluster.try_kubectl(&["get", "--raw", "/readyz"]).is_err().then_some(()));
+        for _ in 0..3 {
+            await_more(&volume, "outage", "front-rec");
+        }
+        cluster.part(&["start", "kube-apiserver"]);
+        cluster.await_api();
+    }
+    cluster.kubectl(&["scale", "deployment", "--all", "--replicas=2", "--namespace", OPERATOR]);
+    cluster.kubectl(&["rollout", "status", "deployment", "--namespace", OPERATOR, "--timeout=180s"]);
+    // The operator is back at work when a new object is served.
+    site.apply(&manifest::hls("second", "front", ""));
+    site.await_ready(&["stream/second", "camera/front", "recording/front-rec"]);
+    assert_eq!(agents(&site), before, "nothing was made anew or restarted");
+    assert_eq!(camera.stats().plays, plays, "nor connected anew");
+}
+
+fn an_upgrade_of_the_operator_leaves_media_alone(cluster: &Cluster) {
+    let site = Site::new(cluster, "upgrade");
+    let mut camera = site.camera("");
+    site.apply(&(manifest::camera("front", &camera.url) + &manifest::hls("front-live", "front", "")));
+    site.await_ready(&["camera/front", "stream/front-live"]);
+    let (before, plays) = (agents(&site), camera.stats().plays);
+    let operators = || {
+        let pods = cluster.list(OPERATOR, "pods", "");
+        pods.iter().map(|pod| pod["metadata"]["name"].as_str().unwrap_or_default().to_owned()).collect::<Vec<_>>()
+    };
+    let old = operators();
+    helm_upgrade(cluster, &["--set", "logLevel=debug"]);
+    wait("the new operators alone", || operators().iter().all(|name| !old.contains(name)).then_some(()));
+    site.apply(&manifest::hls("second", "front", ""));
+    site.await_ready(&["stream/second"]);
+    assert_eq!(agents(&site), before);
+    assert_eq!(camera.stats().plays, plays);
+}
+
+fn killed_pods_come_back(cluster: &Cluster) {
+    let site = Site::new(cluster, "kills");
+    let volume = site.volume("default");
+    let camera = site.camera("");
+    site.apply(&(manifest::all_of("front", &camera.url) + &archive("default")));
+    site.await_ready(&["camera/front", "recording/front-rec"]);
+    for (component, name) in [("camera", "front"), ("archive", "default")] {
+        let (pod, ..) = site.pod(component, name);
+        site.kubectl(&["delete", "pod", &pod, "--grace-period=0", "--force"]);
+        wait("another pod", || site.pods(component, name).first().filter(|(name, ..)| *name != pod).map(|_| ()));
+        site.await_ready(&["camera/front", "recording/front-rec"]);
+        await_more(&volume, "kills", "front-rec");
+    }
+    // Every file but the newest can be read from beginning to end.
+    let files = recorded(&volume, "kills", "front-rec");
+    for file in &files[..files.len() - 1] {
+        if fs::metadata(file).unwrap().len() > 0 {
+            assert_eq!(judge::codecs(file.to_str().unwrap())[0], "h264", "{}", file.display());
+        }
+    }
+}
+
+fn deleted_in_any_order_nothing_is_left(cluster: &Cluster) {
+    let site = Site::new(cluster, "deletes");
+    let camera = site.camera("");
+    let kinds = ["camera/front", "stream/front-live", "recording/front-rec", "archive/default"];
+    // Each of them first, then the rest in turn.
+    for first in 0..kinds.len() {
+        let volume = site.volume("default");
+        site.apply(&(manifest::all_of("front", &camera.url) + &archive("default")));
+        site.await_ready(&kinds);
+        for step in 0..kinds.len() {
+            site.kubectl(&["delete", kinds[(first + step) % kinds.len()], "--wait=true", "--timeout=60s"]);
+            // What refers to what is gone waits and says so; it does not break.
+            for rest in (step + 1..kinds.len()).map(|step| kinds[(first + step) % kinds.len()]) {
+                let concerned = match kinds[first] {
+                    "camera/front" => rest.starts_with("stream") || rest.starts_with("recording"),
+                    "archive/default" => rest.starts_with("recording"),
+                    _ => false,
+                };
+                if step == 0 && concerned {
+                    wait("a reason", || site.condition(rest, "Ready").filter(|(status, ..)| status == "False"));
+                }
+            }
+        }
+        wait("nothing to be left", || {
+            let selector = "app.kubernetes.io/managed-by=camera-operator";
+            let kinds = "deployments,services,configmaps,serviceaccounts,networkpolicies,cronjobs,jobs,pods";
+            cluster.list("deletes", kinds, selector).is_empty().then_some(())
+        });
+        // The claim is kept, and so are its files; the next round begins anew.
+        assert!(site.get("pvc/default-archive").is_some(), "a kept claim");
+        assert!(!recorded(&volume, "deletes", "front-rec").is_empty());
+        site.kubectl(&["delete", "pvc/default-archive", "--wait=true"]);
+        fs::remove_dir_all(&volume).unwrap();
+    }
+}

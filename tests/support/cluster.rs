@@ -1,0 +1,216 @@
+//! A real Kubernetes for tests: `scripts/cluster.sh`, or the cluster that `KUBECONFIG` names. What is asked of it goes through
+//! kubectl, as people do it. Must not hide why there is no cluster: whoever wants one gets the reason instead.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+
+use super::{PATIENCE, poll, process};
+
+/// How much of a cluster a test needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    /// The API server and the controllers; pods are objects that nobody runs.
+    Api,
+    /// A node that runs pods, reached from here and reaching this machine.
+    Pods,
+}
+
+/// A cluster that is up. One that was started here is ended with the value.
+pub struct Cluster {
+    /// Name for `scripts/cluster.sh`; `None`: somebody else's.
+    name: Option<String>,
+    kubeconfig: PathBuf,
+    kubectl: PathBuf,
+    /// Where pods reach servers of this machine.
+    pub host: String,
+}
+
+/// The variable that says which cluster: `start` (the tests start their own), `existing` (what `KUBECONFIG` names).
+pub const VARIABLE: &str = "CAMERA_OPERATOR_TEST_CLUSTER";
+
+impl Cluster {
+    /// A cluster with this name, which keeps apart those that run at the same time; or why there can be none.
+    pub fn start(name: &str, needs: Needs) -> Result<Self, String> {
+        match std::env::var(VARIABLE).unwrap_or_default().as_str() {
+            "existing" => Self::existing(),
+            "start" => Self::own(name, needs),
+            _ => {
+                Err(format!("{VARIABLE} is not set (start: a cluster of the tests' own; existing: that of KUBECONFIG)"))
+            }
+        }
+    }
+
+    fn existing() -> Result<Self, String> {
+        let kubeconfig = std::env::var_os("KUBECONFIG").ok_or("KUBECONFIG is not set")?;
+        let host = std::env::var("CAMERA_OPERATOR_TEST_HOST")
+            .map_err(|_| "CAMERA_OPERATOR_TEST_HOST is not set: the address of this machine for the cluster's pods")?;
+        Ok(Self { name: None, kubeconfig: kubeconfig.into(), kubectl: "kubectl".into(), host })
+    }
+
+    fn own(name: &str, needs: Needs) -> Result<Self, String> {
+        let mut arguments = vec!["up"];
+        if needs == Needs::Api {
+            arguments.push("--api-only");
+        }
+        let kubeconfig = PathBuf::from(script(name, &arguments)?);
+        let programs = PathBuf::from(output(Command::new(project("tests/cluster/build.sh")))?);
+        let host = script(name, &["host"])?;
+        Ok(Self { name: Some(name.to_owned()), kubeconfig, kubectl: programs.join("kubectl"), host })
+    }
+
+    /// The administrator's kubeconfig.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    /// A command of `scripts/cluster.sh`, such as `["kill", "kube-apiserver"]`. Panics for a cluster that is not the tests' own.
+    pub fn part(&self, arguments: &[&str]) -> String {
+        let name = self.name.as_deref().expect("a cluster of the tests' own");
+        script(name, arguments).unwrap_or_else(|error| panic!("{arguments:?}: {error}"))
+    }
+
+    /// Whether its parts can be stopped and started.
+    pub fn is_own(&self) -> bool {
+        self.name.is_some()
+    }
+
+    /// kubectl with these arguments, not run yet.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.kubectl);
+        command.arg("--kubeconfig").arg(&self.kubeconfig).args(arguments);
+        command
+    }
+
+    /// What kubectl prints, or its complaint.
+    pub fn try_kubectl(&self, arguments: &[&str]) -> Result<String, String> {
+        output(self.command(arguments))
+    }
+
+    /// What kubectl prints; it must succeed.
+    pub fn kubectl(&self, arguments: &[&str]) -> String {
+        self.try_kubectl(arguments).unwrap_or_else(|error| panic!("kubectl {}: {error}", arguments.join(" ")))
+    }
+
+    /// `kubectl apply` of this text into a namespace.
+    pub fn try_apply(&self, namespace: &str, manifests: &str) -> Result<String, String> {
+        let mut command = self.command(&["apply", "--namespace", namespace, "-f", "-"]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(|error| error.to_string())?;
+        child.stdin.take().unwrap().write_all(manifests.as_bytes()).map_err(|error| error.to_string())?;
+        let output = child.wait_with_output().map_err(|error| error.to_string())?;
+        text_of(&output)
+    }
+
+    /// The same; it must succeed.
+    pub fn apply(&self, namespace: &str, manifests: &str) -> String {
+        self.try_apply(namespace, manifests).unwrap_or_else(|error| panic!("{error}\n{manifests}"))
+    }
+
+    /// An object such as `camera/front-door`, or a list; `None` where there is none.
+    pub fn get(&self, namespace: &str, what: &str) -> Option<Value> {
+        let answer = self.try_kubectl(&["get", what, "--namespace", namespace, "--output", "json"]).ok()?;
+        serde_json::from_str(&answer).ok()
+    }
+
+    /// The objects of a kind with a label selector (empty: all).
+    pub fn list(&self, namespace: &str, kind: &str, selector: &str) -> Vec<Value> {
+        let arguments = ["get", kind, "--namespace", namespace, "--selector", selector, "--output", "json"];
+        let list: Value = serde_json::from_str(&self.kubectl(&arguments)).unwrap();
+        list["items"].as_array().unwrap().clone()
+    }
+
+    /// Makes a namespace, with nothing of an earlier one of that name.
+    pub fn namespace(&self, name: &str) {
+        let _ = self.try_kubectl(&["delete", "namespace", name, "--ignore-not-found", "--wait=true", "--timeout=120s"]);
+        self.kubectl(&["create", "namespace", name]);
+    }
+
+    /// Brings an image archive (of `scripts/image.sh`) to the node.
+    pub fn load_image(&self, archive: &Path) {
+        self.part(&["load-image", archive.to_str().unwrap()]);
+    }
+
+    /// Starts `kubectl proxy`: the API over plain HTTP, for requests that kubectl does not make.
+    pub fn proxy(&self) -> Proxy {
+        let mut command = self.command(&["proxy", "--port", "0"]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = line.trim().rsplit(' ').next().unwrap_or_default().to_owned();
+        assert!(address.starts_with("127.0.0.1:"), "kubectl proxy said {line:?}");
+        Proxy { child, url: format!("http://{address}") }
+    }
+
+    /// Waits until the API server answers, such as after it was started again.
+    pub fn await_api(&self) {
+        let answers = poll(PATIENCE, || self.try_kubectl(&["get", "--raw", "/readyz"]).ok());
+        assert!(answers.is_some(), "the API server does not come back");
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // What is to be looked at afterwards stays up: CAMERA_OPERATOR_TEST_CLUSTER_KEEP=1.
+        if let Some(name) =
+            self.name.as_deref().filter(|_| std::env::var_os("CAMERA_OPERATOR_TEST_CLUSTER_KEEP").is_none())
+        {
+            let _ = script(name, &["down"]);
+        }
+    }
+}
+
+/// `kubectl proxy`, ended with the value.
+pub struct Proxy {
+    child: Child,
+    /// The API's address.
+    pub url: String,
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        process::signal(self.child.id(), "TERM");
+        let _ = self.child.wait();
+    }
+}
+
+/// The image of the program under test, as an archive; or why it cannot be built.
+pub fn image(tag: &str) -> Result<PathBuf, String> {
+    let mut command = Command::new(project("scripts/image.sh"));
+    command.args(["--tag", tag, super::program::BINARY]);
+    output(command).map(PathBuf::from)
+}
+
+/// A file of the project.
+pub fn project(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// All CRDs, as they are in the repository.
+pub fn definitions() -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = fs::read_dir(project("crds")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+fn script(name: &str, arguments: &[&str]) -> Result<String, String> {
+    let mut command = Command::new(project("scripts/cluster.sh"));
+    command.args(["--name", name]).args(arguments);
+    output(command)
+}
+
+fn output(mut command: Command) -> Result<String, String> {
+    let output = command.stdin(Stdio::null()).output().map_err(|error| error.to_string())?;
+    text_of(&output)
+}
+
+fn text_of(output: &std::process::Output) -> Result<String, String> {
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned());
+    }
+    Err(String::from_utf8_lossy(&output.stderr).trim_end().to_owned())
+}
