@@ -12,6 +12,9 @@ use serde_json::Value;
 use crate::api::{API_VERSION, CATEGORY, condition, crds, duration, quantity};
 use crate::plan::report::Reason;
 
+/// Path of what is described in a section of its own.
+const POD: &str = "spec.pod";
+
 /// Prints the reference of the custom resources and condition reasons as Markdown.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
@@ -37,9 +40,11 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
 pub fn text() -> String {
     let mut page = String::new();
     introduction(&mut page);
-    for definition in crds::all() {
-        kind(&mut page, &definition);
+    let definitions = crds::all();
+    for definition in &definitions {
+        kind(&mut page, definition);
     }
+    pods(&mut page, &definitions);
     conditions(&mut page);
     page
 }
@@ -100,6 +105,27 @@ fn kind(page: &mut String, definition: &CustomResourceDefinition) {
     line(page, "");
 }
 
+/// What all kinds with pods have in common, once.
+fn pods(page: &mut String, definitions: &[CustomResourceDefinition]) {
+    let with_pods = definitions.iter().map(crds::schema);
+    let Some(schema) =
+        with_pods.map(|schema| schema["properties"]["spec"]["properties"]["pod"].clone()).find(Value::is_object)
+    else {
+        return;
+    };
+    line(page, "## Pods\n");
+    line(
+        page,
+        "What `spec.pod` may ask for, wherever it stands. `camera-operator run` has no pods and passes over it.\n\n\
+         | field | type | |\n| --- | --- | --- |",
+    );
+    let mut rules = Vec::new();
+    fields(page, &schema, POD, &mut rules);
+    line(page, "\nBeyond that:\n");
+    line(page, rules.join("\n"));
+    line(page, "");
+}
+
 /// The rows of all fields beneath a node, and the rules that are about more than one field.
 fn fields(page: &mut String, schema: &Value, path: &str, rules: &mut Vec<String>) {
     let required: Vec<&str> = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
@@ -107,12 +133,13 @@ fn fields(page: &mut String, schema: &Value, path: &str, rules: &mut Vec<String>
         let path = format!("{path}.{name}");
         let mark = if required.contains(&name.as_str()) { " ●" } else { "" };
         let description = field["description"].as_str().unwrap_or_default();
-        line(page, format!("| `{path}`{mark} | {} | {} |", type_of(field), cell(description)));
+        let more = if path == POD { " See [Pods](#pods)." } else { "" };
+        line(page, format!("| `{path}`{mark} | {} | {}{more} |", type_of(field), cell(description)));
         let of_type = matches!(field["pattern"].as_str(), Some(duration::PATTERN | quantity::PATTERN));
         if !of_type {
             rules.extend(messages(field).map(|message| format!("- `{path}` {message}")));
         }
-        if path != "status.conditions" {
+        if path != "status.conditions" && path != POD {
             fields(page, field, &path, rules);
             fields(page, &field["items"], &format!("{path}[]"), rules);
         }
@@ -148,6 +175,7 @@ fn type_of(field: &Value) -> String {
         },
         ("boolean", _) => "true or false".to_owned(),
         ("array", _) => "list".to_owned(),
+        ("object", _) if field.get("additionalProperties").is_some() => "names with texts".to_owned(),
         _ => String::new(),
     }
 }

@@ -28,6 +28,7 @@ use super::rule::{matches, rule};
     validation = reference::name_rule(),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
+    printcolumn(name = "Since", type_ = "date", json_path = ".status.conditions[?(@.type==\"Ready\")].lastTransitionTime"),
     printcolumn(name = "Size", type_ = "string", json_path = ".spec.claim.size"),
     printcolumn(name = "Last-Retention", type_ = "date", json_path = ".status.retention.lastRun"),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", priority = 1),
@@ -222,7 +223,45 @@ fn schedule_rule() -> Rule {
 mod tests {
     use std::str::FromStr as _;
 
+    use kube::CustomResourceExt as _;
+    use kube::core::cel::{Validator, compile_schema};
+    use serde_json::{Value, json};
+
     use super::*;
+
+    #[test]
+    fn a_claim_changes_only_as_a_volume_can() {
+        let rules = compile_schema(&super::super::crds::schema(&Archive::crd()));
+        let archive = |spec: &Value| json!({"metadata": {"name": "a"}, "spec": spec});
+        let said = |old: Value, new: Value| {
+            let failures = Validator::new().validate_compiled(&rules, &archive(&new), Some(&archive(&old)));
+            let failures = failures.err().map(|failures| failures.into_vec()).unwrap_or_default();
+            failures.into_iter().map(|failure| failure.message).collect::<Vec<_>>().join("; ")
+        };
+        let claim = |size: &str| json!({"claim": {"size": size, "storageClassName": "fast"}});
+        assert_eq!(said(claim("10Gi"), claim("20Gi")), "");
+        assert_eq!(said(claim("10Gi"), claim("10Gi")), "");
+        assert_eq!(said(json!({}), claim("10Gi")), "", "an archive gets its volume when it comes to a cluster");
+        for (old, new, message) in [
+            (claim("10Gi"), claim("9Gi"), "a volume cannot shrink"),
+            (claim("10Gi"), json!({}), "must keep claim"),
+            (claim("10Gi"), json!({"existingClaim": "other"}), "must keep claim"),
+            (
+                claim("10Gi"),
+                json!({"claim": {"size": "10Gi", "storageClassName": "slow"}}),
+                "must keep its storageClassName",
+            ),
+            (claim("10Gi"), json!({"claim": {"size": "10Gi"}}), "must keep its storageClassName"),
+            (
+                claim("10Gi"),
+                json!({"claim": {"size": "10Gi", "storageClassName": "fast", "accessModes": ["ReadWriteMany"]}}),
+                "must keep its accessModes",
+            ),
+        ] {
+            let said = said(old, new);
+            assert!(said.contains(message) && !said.contains(';'), "{message}: {said}");
+        }
+    }
 
     #[test]
     fn schedules() {

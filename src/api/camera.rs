@@ -28,9 +28,11 @@ use super::url;
     validation = reference::name_rule(),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
+    printcolumn(name = "Since", type_ = "date", json_path = ".status.conditions[?(@.type==\"Ready\")].lastTransitionTime"),
     printcolumn(name = "Codec", type_ = "string", json_path = ".status.media.videoCodec"),
-    printcolumn(name = "Width", type_ = "integer", json_path = ".status.media.width", priority = 1),
-    printcolumn(name = "Height", type_ = "integer", json_path = ".status.media.height", priority = 1),
+    printcolumn(name = "Width", type_ = "integer", json_path = ".status.media.width"),
+    printcolumn(name = "Height", type_ = "integer", json_path = ".status.media.height"),
+    printcolumn(name = "FPS", type_ = "string", json_path = ".status.media.framesPerSecond"),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]

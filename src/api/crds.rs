@@ -116,12 +116,15 @@ mod tests {
                 problems.push(format!("{path}: unbounded string"));
             }
             Some("array") if !has("maxItems") => problems.push(format!("{path}: unbounded list")),
+            Some("object") if has("additionalProperties") && !has("maxProperties") => {
+                problems.push(format!("{path}: unbounded map"));
+            }
             Some("integer") if schema["format"].as_str().is_some_and(|format| format.starts_with("uint")) => {
                 problems.push(format!("{path}: unsigned format"));
             }
             _ => {}
         }
-        for forbidden in ["$ref", "oneOf", "anyOf", "allOf", "additionalProperties", "default", "nullable", "title"] {
+        for forbidden in ["$ref", "oneOf", "anyOf", "allOf", "default", "nullable", "title"] {
             if has(forbidden) {
                 problems.push(format!("{path}: {forbidden}"));
             }
@@ -131,6 +134,13 @@ mod tests {
         }
         for (name, property) in schema["properties"].as_object().into_iter().flatten() {
             walk(property, &format!("{path}.{name}"), problems);
+        }
+        // Values of maps and texts in lists have their bounds, and are described with what holds them.
+        for inner in ["items", "additionalProperties"].iter().filter_map(|key| schema.get(*key)) {
+            let is_bounded = inner["type"] != "string" || inner.get("maxLength").or(inner.get("enum")).is_some();
+            if inner.get("type").is_none() || !is_bounded {
+                problems.push(format!("{path}: unbounded values"));
+            }
         }
         if let Some(items) = schema.get("items") {
             for (name, property) in items["properties"].as_object().into_iter().flatten() {

@@ -28,8 +28,10 @@ use super::stream::Audio;
     printcolumn(name = "Camera", type_ = "string", json_path = ".spec.cameraRef.name"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
+    printcolumn(name = "Since", type_ = "date", json_path = ".status.conditions[?(@.type==\"Ready\")].lastTransitionTime"),
     printcolumn(name = "Progress", type_ = "integer", json_path = ".status.progressPercent"),
     printcolumn(name = "Coverage", type_ = "string", json_path = ".status.coverage.lastDay"),
+    printcolumn(name = "Archive", type_ = "string", json_path = ".spec.archiveRef.name", priority = 1),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]

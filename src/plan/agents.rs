@@ -124,7 +124,7 @@ pub fn waiting(index: &Index, object: &ObjectRef, cluster: &Cluster) -> Option<W
     let key = &object.key;
     let outcome = match object.kind {
         ObjectKind::Camera => camera_outcome(objects.cameras.get(key)?, key).map(drop),
-        ObjectKind::Stream => stream_unit(objects.streams.get(key)?, key, objects).map(drop),
+        ObjectKind::Stream => stream_outcome(index, objects.streams.get(key)?, key).map(drop),
         ObjectKind::Archive => volume(objects.archives.get(key)?).map(drop),
         ObjectKind::Recording => {
             objects.recordings.get(key)?;
@@ -169,6 +169,17 @@ fn camera_outcome(camera: &Camera, key: &ObjectKey) -> Result<Unit, Refusal> {
     Ok(unit)
 }
 
+fn stream_outcome(index: &Index, stream: &Stream, key: &ObjectKey) -> Result<Unit, Refusal> {
+    let unit = stream_unit(stream, key, index.objects())?;
+    let camera_key = camera_of_stream(stream);
+    match index.objects().cameras.get(&camera_key).map(|camera| camera_outcome(camera, &camera_key)) {
+        Some(Err((_, message))) => {
+            Err((Reason::CameraUnavailable, format!("Camera {} cannot run: {message}", camera_key.name)))
+        }
+        _ => Ok(unit),
+    }
+}
+
 fn camera_agent(index: &Index, owner: &ObjectRef, camera: &Camera, cluster: &Cluster) -> AgentPlan {
     let key = &owner.key;
     let mut units: Vec<Unit> = camera_outcome(camera, key).into_iter().collect();
@@ -176,7 +187,7 @@ fn camera_agent(index: &Index, owner: &ObjectRef, camera: &Camera, cluster: &Clu
     let streams = index.streams_of_camera(key);
     let (repackaged, own): (Vec<_>, Vec<_>) = streams.partition(|(_, stream)| !has_agent(stream));
     if runs {
-        let outcomes = repackaged.iter().map(|(key, stream)| stream_unit(stream, key, index.objects()));
+        let outcomes = repackaged.iter().map(|(key, stream)| stream_outcome(index, stream, key));
         units.extend(outcomes.filter_map(Result::ok));
     }
     // Who reads this camera from elsewhere: the agents of what declares that it does, and nobody else.
@@ -203,7 +214,7 @@ fn camera_agent(index: &Index, owner: &ObjectRef, camera: &Camera, cluster: &Clu
 fn stream_agent(index: &Index, owner: &ObjectRef, stream: &Stream, cluster: &Cluster) -> AgentPlan {
     let mut units = Vec::new();
     let camera = camera_of_stream(stream);
-    if let Ok(output) = stream_unit(stream, &owner.key, index.objects())
+    if let Ok(output) = stream_outcome(index, stream, &owner.key)
         && let Some(hub) = hub_unit(index, &camera, Some(VIEWER_RING_MS))
     {
         units.extend([hub, output]);

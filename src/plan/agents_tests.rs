@@ -168,6 +168,7 @@ fn what_waits_says_what_to_write() {
             "{source: {v4l2: {device: /dev/video0}}, pod: {deviceResources: [{name: squat.ai/video}]}}",
         ),
         object("Camera", "door", "{source: {test: {}}}"),
+        object("Stream", "usb", "{cameraRef: {name: usb}, output: {mjpeg: {}}}"),
         object("Archive", "bare", "{}"),
         object("Recording", "to-bare", "{cameraRef: {name: door}, archiveRef: {name: bare}, continuous: {}}"),
         object("Recording", "to-default", "{cameraRef: {name: door}, continuous: {}}"),
@@ -178,13 +179,22 @@ fn what_waits_says_what_to_write() {
     let index = index(&text);
     let objects = index.objects();
     let all = objects.cameras.keys().map(|key| (ObjectKind::Camera, key));
+    let all = all.chain(objects.streams.keys().map(|key| (ObjectKind::Stream, key)));
     let all = all.chain(objects.archives.keys().map(|key| (ObjectKind::Archive, key)));
     let all = all.chain(objects.recordings.keys().map(|key| (ObjectKind::Recording, key)));
     let told: String = all
         .filter_map(|(kind, key)| waiting(&index, &ObjectRef { kind, key: key.clone() }, &cluster()))
         .map(|Waiting { object, reason, message }| format!("{object}: {reason:?}: {message}\n"))
         .collect();
-    insta::assert_snapshot!(told, @"");
+    insta::assert_snapshot!(told, @r"
+    Camera shop/usb: DeviceMissing: a pod gets no device of its node by itself: write spec.pod.deviceResources with the resource of a device plugin, such as [{name: squat.ai/video}]
+    Stream shop/usb: CameraUnavailable: Camera usb cannot run: a pod gets no device of its node by itself: write spec.pod.deviceResources with the resource of a device plugin, such as [{name: squat.ai/video}]
+    Archive shop/bare: ClaimMissing: a cluster has to know the volume: write spec.claim with a size, such as claim: {size: 100Gi}, or spec.existingClaim with the name of a PersistentVolumeClaim
+    Recording shop/of-usb: ArchiveUnavailable: Archive bare has no volume: write its spec.claim or spec.existingClaim
+    Recording shop/to-bare: ArchiveUnavailable: Archive bare has no volume: write its spec.claim or spec.existingClaim
+    Recording shop/to-default: ArchiveUnavailable: there is no Archive default in namespace shop: declare one with the size of its volume, such as spec: {claim: {size: 100Gi}}
+    Recording shop/to-none: ArchiveUnavailable: there is no Archive gone in namespace shop: declare it, or leave spec.archiveRef out
+    ");
     let usb = planned(&index, ObjectKind::Camera, "usb-given");
     assert_eq!((usb.rollout, usb.opens_device, usb.runs), (Rollout::OneAtATime, true, true));
     assert!(!planned(&index, ObjectKind::Camera, "usb").runs);
@@ -247,7 +257,7 @@ fn more_clips_than_may_run_wait_for_those_that_do() {
     let recorder = planned(&index, ObjectKind::Archive, "default");
     assert_eq!(
         recorder.plan.units.len(),
-        2 + 5 - 1,
+        2 + 5,
         "those that have ended stay in the plan, to be served: {:?}",
         units(&recorder)
     );
