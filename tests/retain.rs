@@ -264,6 +264,7 @@ impl Recorder {
                 schedule: "0 3 * * *".into(),
                 time_zone: "Etc/UTC".into(),
                 orphans_ms: None,
+                overdue_ms: None,
             },
         };
         let address = runtime.block_on(async {

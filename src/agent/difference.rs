@@ -138,7 +138,12 @@ mod tests {
             generation,
             root: "/archive".into(),
             min_free_bytes,
-            retention: RetentionSchedule { schedule: "0 3 * * *".into(), time_zone: "UTC".into(), orphans_ms: None },
+            retention: RetentionSchedule {
+                schedule: "0 3 * * *".into(),
+                time_zone: "UTC".into(),
+                orphans_ms: None,
+                overdue_ms: None,
+            },
         };
         let open = BTreeMap::from([(archive(1, 1).key, archive(1, 1))]);
         let wanted = |archive| Plan { archives: vec![archive], ..plan(Vec::new()) };

@@ -258,7 +258,11 @@ impl Retention {
             }
         };
         let wanted = self.plan.min_free_bytes.max(least_free(space));
-        let due = self.schedule.due(memory.last, now);
+        if let Some(facts) = &self.done().facts {
+            // Whoever asked for it: what was due before is done.
+            memory.last = memory.last.max(facts.last_run.timestamp());
+        }
+        let due = is_due(&self.schedule, self.plan.retention.overdue_ms, memory.last, now);
         // What could not be freed before is tried again only when less is free than then.
         let low = space.free_bytes < wanted && memory.stuck.is_none_or(|free| space.free_bytes < free);
         let mut failure = None;
@@ -338,6 +342,13 @@ impl Retention {
             });
         }
     }
+}
+
+/// Whether a run begins by itself at `now`, when the last one was at `last`: when it is due, or, where somebody else asks for
+/// runs, when it is overdue.
+fn is_due(schedule: &Schedule, overdue_ms: Option<u64>, last: Timestamp, now: Timestamp) -> bool {
+    let patience = Duration::from_millis(overdue_ms.unwrap_or(0));
+    now.checked_sub(patience).is_ok_and(|then| schedule.due(last, then))
 }
 
 fn path_of(recording: &DeclaredRecording) -> Result<RecordingPath, ArchiveError> {
@@ -452,5 +463,29 @@ async fn open(context: &UnitContext, plan: &ArchivePlan) -> Option<Archive> {
             () = context.cancel.cancelled() => return None,
             () = tokio::time::sleep(delay) => delay = (delay * 2).min(Duration::from_secs(15)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_recorder_waits_for_the_job_that_asks_it_but_not_for_ever() {
+        let schedule = Schedule::parse("0 3 * * *", "Etc/UTC").unwrap();
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let yesterday = at("2026-11-20T03:00:10Z");
+        let two_hours = Some(2 * 3_600_000);
+        for (overdue, now, expected) in [
+            (None, "2026-11-21T02:59:59Z", false),
+            (None, "2026-11-21T03:00:00Z", true),
+            (two_hours, "2026-11-21T03:00:00Z", false),
+            (two_hours, "2026-11-21T04:59:59Z", false),
+            (two_hours, "2026-11-21T05:00:00Z", true),
+        ] {
+            assert_eq!(is_due(&schedule, overdue, yesterday, at(now)), expected, "{overdue:?} {now}");
+        }
+        let asked = at("2026-11-21T03:00:05Z");
+        assert!(!is_due(&schedule, two_hours, asked, at("2026-11-21T05:00:00Z")), "the job has asked in time");
     }
 }

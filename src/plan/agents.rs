@@ -28,6 +28,10 @@ const VIEWER_RING_MS: u64 = 2_000;
 /// Between two attempts to reach another agent: it is near, and comes back soon.
 const HUB_RECONNECT: Reconnect = Reconnect { initial_delay_ms: 250, max_delay_ms: 5_000, max_attempts: None };
 
+/// How long a recorder waits for the job that asks it for retention. Without jobs (the API server is down for days, say) a
+/// volume must not fill up; and a job may start an hour late.
+const RETENTION_OVERDUE_MS: u64 = 2 * 3_600_000;
+
 /// What the plans of a cluster depend on beside the objects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cluster {
@@ -245,7 +249,9 @@ fn archive_agent(index: &Index, owner: &ObjectRef, archive: &Archive, cluster: &
     units.extend(cameras.iter().filter_map(|camera| hub_unit(index, camera, None)));
     let retention = subject(&ObjectKey::new(&*owner.key.namespace, retention_name(&owner.key.name)));
     let mut agent = agent(owner, archive.metadata.uid.as_deref(), units, BTreeSet::from([retention]), cluster);
-    agent.plan.archives = vec![archive_plan(archive, ARCHIVE_ROOT.to_owned())];
+    let mut archive_plan = archive_plan(archive, ARCHIVE_ROOT.to_owned());
+    archive_plan.retention.overdue_ms = Some(RETENTION_OVERDUE_MS);
+    agent.plan.archives = vec![archive_plan];
     agent.plan.recordings = recordings;
     Some(AgentPlan {
         // Also with nothing to record: what is recorded already can be played, and retention goes on.

@@ -232,6 +232,7 @@ pub(super) fn archive_plan(archive: &Archive, root: String) -> ArchivePlan {
             schedule: retention.schedule.unwrap_or_else(|| defaults::SCHEDULE.to_owned()),
             time_zone: retention.time_zone.unwrap_or_else(|| defaults::TIME_ZONE.to_owned()),
             orphans_ms: retention.orphans.map(|orphans| orphans.milliseconds()),
+            overdue_ms: None,
         },
     }
 }

@@ -471,4 +471,8 @@ pub struct RetentionSchedule {
     /// Recordings without an object are deleted when their newest file is older; absent = kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub orphans_ms: Option<u64>,
+    /// Somebody else asks for retention at those times (a cluster's job): the recorder itself begins only when nobody has for so
+    /// long. Absent = it begins by itself, on time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overdue_ms: Option<u64>,
 }

@@ -171,6 +171,7 @@ impl Shop {
                 schedule: "0 3 * * *".into(),
                 time_zone: "Europe/Berlin".into(),
                 orphans_ms: None,
+                overdue_ms: None,
             },
         };
         let context = UnitContext {

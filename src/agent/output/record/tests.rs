@@ -41,7 +41,12 @@ fn archive(root: &Path) -> ArchivePlan {
         generation: 1,
         root: root.to_string_lossy().into_owned(),
         min_free_bytes: 0,
-        retention: RetentionSchedule { schedule: "0 3 * * *".into(), time_zone: "Etc/UTC".into(), orphans_ms: None },
+        retention: RetentionSchedule {
+            schedule: "0 3 * * *".into(),
+            time_zone: "Etc/UTC".into(),
+            orphans_ms: None,
+            overdue_ms: None,
+        },
     }
 }
 
