@@ -212,5 +212,5 @@ fn credentials_are_found_nowhere() {
     assert_absent("the log", program.log().as_bytes());
     let files = files_beneath(program.data());
     assert!(files.len() > 6, "{files:?}");
-    assert_eq!(leaking_files(program.data()), [PathBuf::new(); 0]);
+    assert_eq!(leaking_files(program.data()), Vec::<PathBuf>::new());
 }
