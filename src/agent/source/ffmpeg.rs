@@ -14,7 +14,7 @@ use tokio::time::{sleep_until, timeout};
 use super::arguments::{Invocation, Profile};
 use super::assembly::{Assembly, Effect, Effects, Trouble};
 use super::classify::{classify, next_audio};
-use super::process::{Process, spawn};
+use super::process::{Manner, Process, Tracks, spawn};
 use super::reconnect::stall_limit;
 use crate::agent::hub::{Ending, Hub};
 use crate::agent::unit::UnitContext;
@@ -22,7 +22,7 @@ use crate::media::clock::Arrival;
 use crate::media::fmp4::reader::{Event, Limits, Reader};
 use crate::media::frame::{Codec, RunId, UtcMicros};
 use crate::plan::report::{Reason, UnitState};
-use crate::plan::unit::{Ingest, Source};
+use crate::plan::unit::{Ingest, RtspTransport, Source};
 
 /// Condition type of a camera whose key frames are further apart than the ring can hold.
 pub const LONG_KEYFRAME_INTERVAL: &str = "LongKeyframeInterval";
@@ -34,6 +34,8 @@ const AUDIO_CHUNK: usize = 8 * 1024;
 const SMALLEST_READ: usize = 4 * 1024;
 /// How often measured facts are looked at again.
 const FACTS_EVERY: Duration = Duration::from_secs(5);
+/// How long readers wait for what FFmpeg holds when it ends.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(2);
 /// How long a closed pipe's process is given to end.
 const END_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -120,7 +122,7 @@ struct Progress {
 impl Life<'_> {
     /// Starts FFmpeg and stays with it until it has ended.
     pub async fn run(self) -> Ended {
-        let (process, mut tracks) = match spawn(self.invocation, self.context.logs.clone()).await {
+        let (process, tracks) = match spawn(self.invocation, self.context.logs.clone()).await {
             Ok(started) => started,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return self.ended(Reason::FFmpegMissing, "FFmpeg is not installed; install the package ffmpeg".into());
@@ -136,21 +138,23 @@ impl Life<'_> {
             last_picture: now,
             facts_at: None,
         };
-        let stop = self.read(&mut tracks.video, &mut tracks.audio, &mut progress).await;
+        let mut readers = Readers::new(tracks);
+        let stop = self.read(&mut readers, &mut progress).await;
+        let exited = matches!(stop, Stop::Exited);
+        // What FFmpeg holds comes while it ends. Readers learn of the end right after that; ending may take longer.
+        let ending = tokio::spawn(end(process, self.manner(&stop), exited));
+        let _ = timeout(DRAIN_PATIENCE, self.drain(&mut readers, &mut progress)).await;
         self.apply(&mut progress, |progress, effects| {
             progress.assembly.finish(effects);
         });
         let run = progress.assembly.run();
         if let Some(run) = run
-            && !matches!(stop, Stop::Exited)
+            && !exited
         {
-            // Readers learn it now; ending the process may take a while.
             let (reason, message) = self.told(&stop);
             self.end_run(run, reason, message);
         }
-        let exited = matches!(stop, Stop::Exited);
-        let lines = end(process, exited).await;
-        drop(tracks);
+        let lines = ending.await.unwrap_or_default();
         let ended = self.conclude(stop, &lines, &progress).await;
         if let Some(run) = run
             && exited
@@ -158,6 +162,12 @@ impl Life<'_> {
             self.end_run(run, ended.reason, ended.message.clone());
         }
         ended
+    }
+
+    /// A device whose session outlives its connection must be told that it is over: it may have only one.
+    fn manner(&self, stop: &Stop) -> Manner {
+        let outlives = matches!(self.ingest.source, Source::Rtsp { transport: RtspTransport::Udp, .. });
+        if matches!(stop, Stop::Stalled(_)) && !outlives { Manner::AsEndOfStream } else { Manner::InOrder }
     }
 
     fn ended(&self, reason: Reason, message: String) -> Ended {
@@ -168,31 +178,20 @@ impl Life<'_> {
         self.hub.end_run(Ending { run, reason, message, at: UtcMicros::from_timestamp(Timestamp::now()) });
     }
 
-    async fn read(
-        &self,
-        video: &mut pipe::Receiver,
-        audio: &mut Option<pipe::Receiver>,
-        progress: &mut Progress,
-    ) -> Stop {
-        let mut pictures = Reader::new(Limits::default());
-        let mut sound = Reader::new(Limits { media_bytes: 1 << 20, ..Limits::default() });
+    async fn read(&self, readers: &mut Readers, progress: &mut Progress) -> Stop {
         let cancel = self.context.cancel.clone();
         loop {
             let (deadline, stop) = self.deadline(progress);
             let result = tokio::select! {
                 biased;
                 () = cancel.cancelled() => return Stop::Cancelled,
-                read = fill(video, &mut pictures, VIDEO_CHUNK) => match read {
-                    Ok(0) | Err(_) => return Stop::Exited,
-                    Ok(_) => self.take(&mut pictures, true, progress),
-                },
-                read = fill_some(audio, &mut sound) => match read {
-                    Ok(0) | Err(_) => {
-                        *audio = None;
-                        Ok(())
+                more = readers.video.fill(VIDEO_CHUNK) => {
+                    if !more {
+                        return Stop::Exited;
                     }
-                    Ok(_) => self.take(&mut sound, false, progress),
-                },
+                    self.take_video(readers, progress)
+                }
+                _ = readers.audio.fill(AUDIO_CHUNK), if readers.audio.is_open() => self.take_audio(readers, progress),
                 () = sleep_until(deadline) => {
                     if let Some(stop) = stop {
                         return stop;
@@ -203,6 +202,22 @@ impl Life<'_> {
             };
             if let Err(stop) = result {
                 return stop;
+            }
+        }
+    }
+
+    /// Takes what still comes, until both tracks have ended or one cannot be read.
+    async fn drain(&self, readers: &mut Readers, progress: &mut Progress) {
+        while readers.video.is_open() || readers.audio.is_open() {
+            let result = tokio::select! {
+                biased;
+                _ = readers.video.fill(VIDEO_CHUNK), if readers.video.is_open() => {
+                    self.take(&mut readers.video.reader, true, progress).map(|_| ())
+                }
+                _ = readers.audio.fill(AUDIO_CHUNK), if readers.audio.is_open() => self.take_audio(readers, progress),
+            };
+            if result.is_err() {
+                return;
             }
         }
     }
@@ -223,8 +238,19 @@ impl Life<'_> {
         }
     }
 
-    /// Takes what was read.
-    fn take(&self, reader: &mut Reader, video: bool, progress: &mut Progress) -> Result<(), Stop> {
+    fn take_video(&self, readers: &mut Readers, progress: &mut Progress) -> Result<(), Stop> {
+        if self.take(&mut readers.video.reader, true, progress)? {
+            self.picture_came(progress);
+        }
+        Ok(())
+    }
+
+    fn take_audio(&self, readers: &mut Readers, progress: &mut Progress) -> Result<(), Stop> {
+        self.take(&mut readers.audio.reader, false, progress).map(|_| ())
+    }
+
+    /// Takes what was read; true when there were pictures.
+    fn take(&self, reader: &mut Reader, video: bool, progress: &mut Progress) -> Result<bool, Stop> {
         let mut result = Ok(());
         let mut pictures = false;
         self.apply(progress, |progress, effects| {
@@ -262,10 +288,7 @@ impl Life<'_> {
                 }
             };
         });
-        if pictures {
-            self.picture_came(progress);
-        }
-        result
+        result.map(|()| pictures)
     }
 
     /// Only Motion JPEG over HTTP comes without times.
@@ -402,27 +425,53 @@ impl Life<'_> {
     }
 }
 
-async fn end(mut process: Process, exited: bool) -> Vec<String> {
+async fn end(mut process: Process, manner: Manner, exited: bool) -> Vec<String> {
     if exited {
         let _ = timeout(END_PATIENCE, process.wait()).await;
     }
-    process.stop().await
+    process.stop(manner).await
 }
 
-/// Reads what is there, into room for a whole box if one has begun. Cancel safe.
-async fn fill(pipe: &mut pipe::Receiver, reader: &mut Reader, chunk: usize) -> io::Result<usize> {
-    let wanted = reader.wanted();
-    let buffer: &mut BytesMut = reader.buffer();
-    let room = buffer.capacity() - buffer.len();
-    if room < wanted.max(SMALLEST_READ) {
-        buffer.reserve(wanted.max(chunk));
+/// A track's pipe and what reads it.
+struct Track {
+    pipe: Option<pipe::Receiver>,
+    reader: Reader,
+}
+
+/// Both.
+struct Readers {
+    video: Track,
+    audio: Track,
+}
+
+impl Readers {
+    fn new(tracks: Tracks) -> Self {
+        let sound = Limits { media_bytes: 1 << 20, ..Limits::default() };
+        Self {
+            video: Track { pipe: Some(tracks.video), reader: Reader::new(Limits::default()) },
+            audio: Track { pipe: tracks.audio, reader: Reader::new(sound) },
+        }
     }
-    pipe.read_buf(buffer).await
 }
 
-async fn fill_some(pipe: &mut Option<pipe::Receiver>, reader: &mut Reader) -> io::Result<usize> {
-    match pipe {
-        Some(pipe) => fill(pipe, reader, AUDIO_CHUNK).await,
-        None => std::future::pending().await,
+impl Track {
+    const fn is_open(&self) -> bool {
+        self.pipe.is_some()
+    }
+
+    /// Reads what is there, into room for a whole box if one has begun. False when the track has ended. Cancel safe.
+    async fn fill(&mut self, chunk: usize) -> bool {
+        let Some(pipe) = &mut self.pipe else { return false };
+        let wanted = self.reader.wanted();
+        let buffer: &mut BytesMut = self.reader.buffer();
+        let room = buffer.capacity() - buffer.len();
+        if room < wanted.max(SMALLEST_READ) {
+            buffer.reserve(wanted.max(chunk));
+        }
+        let more = matches!(pipe.read_buf(buffer).await, Ok(1..));
+        if !more {
+            self.pipe = None;
+        }
+        more
     }
 }

@@ -10,12 +10,14 @@ use std::io::{self, PipeWriter};
 use std::os::fd::OwnedFd;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use command_fds::{CommandFdExt as _, FdMapping};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
+use rustix::process::{Resource, Rlimit, prlimit};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::unix::pipe;
 use tokio::process::{Child, ChildStderr, Command};
@@ -30,6 +32,8 @@ use crate::agent::unit::LogBuffer;
 const VIDEO_PIPE_BYTES: i32 = 256 * 1024;
 /// FFmpeg ends in order on SIGINT, but not while it waits for the network: a second signal breaks that.
 const BEFORE_TERM: Duration = Duration::from_secs(1);
+/// An FFmpeg whose stream has ended writes what it holds in a fraction of this.
+const BEFORE_INT: Duration = Duration::from_secs(1);
 /// From SIGTERM to SIGKILL: ten seconds in all.
 const BEFORE_KILL: Duration = Duration::from_secs(9);
 /// Newest messages that are kept for finding out why it ended.
@@ -58,7 +62,19 @@ const ENVIRONMENT: [&str; 12] = [
 pub struct Process {
     child: Child,
     group: Option<Pid>,
+    /// It is being ended: what it says of that is no news.
+    quiet: Arc<AtomicBool>,
     messages: JoinHandle<Vec<String>>,
+}
+
+/// How it is ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manner {
+    /// It is asked to, and takes leave of the device. The picture whose end it has not seen yet is lost.
+    InOrder,
+    /// To it the stream ends here, so that it writes all that it holds. It cannot take leave of the device: the connection
+    /// just ends.
+    AsEndOfStream,
 }
 
 /// Where its tracks come out.
@@ -110,14 +126,20 @@ pub async fn spawn(invocation: &Invocation, logs: Arc<LogBuffer>) -> io::Result<
         stdin.write_all(input.as_bytes()).await?;
     }
     let redactor = Redactor::new(invocation.secrets.iter().cloned());
+    let quiet = Arc::new(AtomicBool::new(false));
     let messages = match child.stderr.take() {
-        Some(stderr) => tokio::spawn(read_messages(stderr, redactor, logs)),
+        Some(stderr) => tokio::spawn(read_messages(stderr, redactor, logs, quiet.clone())),
         None => tokio::spawn(async { Vec::new() }),
     };
-    Ok((Process { child, group, messages }, Tracks { video, audio }))
+    Ok((Process { child, group, quiet, messages }, Tracks { video, audio }))
 }
 
-async fn read_messages(stderr: ChildStderr, redactor: Redactor, logs: Arc<LogBuffer>) -> Vec<String> {
+async fn read_messages(
+    stderr: ChildStderr,
+    redactor: Redactor,
+    logs: Arc<LogBuffer>,
+    quiet: Arc<AtomicBool>,
+) -> Vec<String> {
     let mut kept = VecDeque::new();
     let mut reader = BufReader::new(stderr);
     let mut line = Vec::new();
@@ -132,7 +154,9 @@ async fn read_messages(stderr: ChildStderr, redactor: Redactor, logs: Arc<LogBuf
             continue;
         }
         tracing::debug!(ffmpeg = %text);
-        logs.push("warning", format!("ffmpeg: {text}"));
+        if !quiet.load(Ordering::Relaxed) {
+            logs.push("warning", format!("ffmpeg: {text}"));
+        }
         if kept.len() == KEPT_LINES {
             kept.pop_front();
         }
@@ -152,11 +176,15 @@ impl Process {
         self.child.wait().await
     }
 
-    /// Ends it: SIGINT, then SIGTERM, then SIGKILL. Returns its newest messages.
-    pub async fn stop(mut self) -> Vec<String> {
+    /// Ends it, at last by SIGINT, then SIGTERM, then SIGKILL. Returns its newest messages.
+    pub async fn stop(mut self, manner: Manner) -> Vec<String> {
+        self.quiet.store(true, Ordering::Relaxed);
+        let ended = manner == Manner::AsEndOfStream
+            && self.end_stream()
+            && timeout(BEFORE_INT, self.child.wait()).await.is_ok();
         let steps = [(Signal::SIGINT, BEFORE_TERM), (Signal::SIGTERM, BEFORE_KILL), (Signal::SIGKILL, BEFORE_KILL)];
         for (signal, patience) in steps {
-            if matches!(self.child.try_wait(), Ok(Some(_))) {
+            if ended || matches!(self.child.try_wait(), Ok(Some(_))) {
                 break;
             }
             if let Some(group) = self.group {
@@ -169,5 +197,16 @@ impl Process {
         }
         // Whoever inherited the descriptor could keep it open for ever.
         timeout(Duration::from_secs(1), self.messages).await.ok().and_then(Result::ok).unwrap_or_default()
+    }
+
+    /// Makes its next wait for the network fail, within the tenth of a second that FFmpeg's waits are long: poll(2) refuses
+    /// more descriptors than the process may have. What is open stays open, so it writes the rest of its files. (No signal
+    /// does that: the first one ends it without looking for what its parsers hold, two make its outputs fail as well.)
+    /// Returns whether it could be done.
+    fn end_stream(&self) -> bool {
+        let Some(process) = self.group.and_then(|group| rustix::process::Pid::from_raw(group.as_raw())) else {
+            return false;
+        };
+        prlimit(Some(process), Resource::Nofile, Rlimit { current: Some(0), maximum: Some(0) }).is_ok()
     }
 }
