@@ -19,6 +19,7 @@ pub mod manifest;
 pub mod peer;
 pub mod process;
 pub mod program;
+pub mod tap;
 
 use std::time::{Duration, Instant};
 

@@ -33,8 +33,9 @@ use crate::plan::report::{Reason, UnitState};
 use crate::plan::unit::{ObjectKey, Record, RecordMode};
 
 /// How long the reader lets frames gather in the hub's ring: waking up for each of them would cost more than writing them.
-const GATHER: Duration = Duration::from_millis(900);
-/// How long frames that were taken wait before they are written. With [`GATHER`], what a kill loses is at most a second.
+const GATHER: Duration = Duration::from_millis(600);
+/// How long frames that were taken wait before they are written. With [`GATHER`] and the two pictures that FFmpeg holds, what a
+/// kill loses is at most a second at ten pictures a second.
 const FLUSH: Duration = Duration::from_millis(100);
 const PACE: Pace = Pace::Pauses(GATHER);
 /// How long to wait before the disk is tried again.
