@@ -100,17 +100,9 @@ mod tests {
     use futures::FutureExt as _;
 
     use super::*;
-    use crate::agent::unit::{Secret, Secrets, UnitContext};
+    use crate::agent::unit::{NoSecrets, UnitContext};
     use crate::plan::report::MediaFacts;
-    use crate::plan::unit::{Ingest, ObjectKey, ObjectRef, Plan, Reconnect, SecretKey, Source, Unit, Work};
-
-    #[derive(Debug)]
-    struct NoSecrets;
-    impl Secrets for NoSecrets {
-        fn get(&self, _: &SecretKey) -> Option<Secret> {
-            None
-        }
-    }
+    use crate::plan::unit::{Ingest, ObjectKey, ObjectRef, Plan, Reconnect, Source, Unit, Work};
 
     fn camera() -> Unit {
         let ingest = Ingest {

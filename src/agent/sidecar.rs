@@ -66,16 +66,8 @@ mod tests {
     use tower::ServiceExt as _;
 
     use super::*;
-    use crate::agent::unit::{Secret, Secrets};
-    use crate::plan::unit::{Plan, SecretKey};
-
-    #[derive(Debug)]
-    struct NoSecrets;
-    impl Secrets for NoSecrets {
-        fn get(&self, _: &SecretKey) -> Option<Secret> {
-            None
-        }
-    }
+    use crate::agent::unit::NoSecrets;
+    use crate::plan::unit::Plan;
 
     async fn get_report(routes: &Router, path: &str) -> Report {
         let response = routes.clone().oneshot(Request::get(path).body(Body::empty()).unwrap()).await.unwrap();

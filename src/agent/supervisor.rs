@@ -284,16 +284,8 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
-    use crate::agent::unit::Secret;
-    use crate::plan::unit::{Hls, SecretKey};
-
-    #[derive(Debug)]
-    struct NoSecrets;
-    impl Secrets for NoSecrets {
-        fn get(&self, _: &SecretKey) -> Option<Secret> {
-            None
-        }
-    }
+    use crate::agent::unit::NoSecrets;
+    use crate::plan::unit::Hls;
 
     fn unit(kind: ObjectKind, name: &str, segment_ms: u64) -> Unit {
         let camera = ObjectKey::new("default", "door");

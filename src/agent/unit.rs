@@ -48,6 +48,18 @@ pub trait Secrets: fmt::Debug + Send + Sync {
     }
 }
 
+/// Secrets of which there are none.
+#[cfg(test)]
+#[derive(Debug)]
+pub struct NoSecrets;
+
+#[cfg(test)]
+impl Secrets for NoSecrets {
+    fn get(&self, _: &SecretKey) -> Option<Secret> {
+        None
+    }
+}
+
 /// The state of all units of an agent, from which reports are made; one lock, short.
 #[derive(Debug)]
 pub struct Board {

@@ -11,14 +11,14 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::agent::hub::{Hub, Limits};
 use crate::agent::registry::Registry;
-use crate::agent::unit::{Board, Secret, Secrets, UnitContext};
+use crate::agent::unit::{Board, NoSecrets, UnitContext};
 use crate::media::access_unit::VideoTrack;
 use crate::media::audio;
 use crate::media::clock::ticks_to_micros;
 use crate::media::fmp4::reader::{self, Event, Reader, Sample, Track};
 use crate::media::frame::{Configuration, Frame, FrameKind, RunId, TrackKind, UtcMicros};
 use crate::plan::report::{Reason, UnitReport, UnitState};
-use crate::plan::unit::{ObjectKey, ObjectKind, ObjectRef, SecretKey};
+use crate::plan::unit::{ObjectKey, ObjectKind, ObjectRef};
 
 /// Coded frames of one run.
 #[derive(Debug, Clone)]
@@ -91,15 +91,6 @@ pub fn coded(codec: &[&str], rate: u32, seconds: u32, sound: bool) -> Coded {
 /// H.264 with B-frames and a key frame a second.
 pub const H264: [&str; 10] =
     ["-c:v", "libx264", "-preset", "ultrafast", "-bf", "2", "-g", "25", "-x264-params", "scenecut=0"];
-
-#[derive(Debug)]
-struct NoSecrets;
-
-impl Secrets for NoSecrets {
-    fn get(&self, _: &SecretKey) -> Option<Secret> {
-        None
-    }
-}
 
 /// A registry with one camera, `default/cam`, and what is needed to run units that read it.
 #[derive(Debug)]

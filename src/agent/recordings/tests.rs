@@ -15,7 +15,7 @@ use tower::ServiceExt as _;
 use super::routes;
 use crate::agent::registry::Registry;
 use crate::agent::retention::Retention;
-use crate::agent::unit::{Board, LogBuffer, Secret, Secrets, UnitContext};
+use crate::agent::unit::{Board, LogBuffer, NoSecrets, UnitContext};
 use crate::archive::cut::{Input, Rules};
 use crate::archive::description::{Claim, RecordingKind};
 use crate::archive::index::RecordingPath;
@@ -24,7 +24,7 @@ use crate::archive::{Archive, Writer};
 use crate::media::fmp4::reader::{Event, Handler, Limits, Reader};
 use crate::media::frame::{Codec, Configuration, Frame, FrameKind, RunId, TrackConfiguration, TrackKind, UtcMicros};
 use crate::plan::unit::{
-    ArchivePlan, DeclaredRecording, ObjectKey, ObjectKind, ObjectRef, RetentionRules, RetentionSchedule, SecretKey,
+    ArchivePlan, DeclaredRecording, ObjectKey, ObjectKind, ObjectRef, RetentionRules, RetentionSchedule,
 };
 
 mod large;
@@ -32,14 +32,6 @@ mod large;
 const SECOND: i64 = 1_000_000;
 /// Both tracks of a run are shifted so far, so that reordered pictures have room.
 const SHIFT: i64 = 1;
-
-#[derive(Debug)]
-struct NoSecrets;
-impl Secrets for NoSecrets {
-    fn get(&self, _: &SecretKey) -> Option<Secret> {
-        None
-    }
-}
 
 /// What a camera sends: pictures of 25 a second with B-frames, a key frame a second, and sound.
 struct Camera {

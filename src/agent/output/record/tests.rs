@@ -8,23 +8,15 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use crate::agent::supervisor::Agent;
-use crate::agent::unit::{Secret, Secrets};
+use crate::agent::unit::NoSecrets;
 use crate::archive::index::{FileEntry, RecordingPath};
 use crate::archive::lock::Holder;
 use crate::archive::{Archive, RecordingIndex};
 use crate::plan::report::{Reason, UnitReport, UnitState};
 use crate::plan::unit::{
     ArchivePlan, Ingest, ObjectKey, ObjectKind, ObjectRef, Plan, Reconnect, Record, RecordMode, RetentionRules,
-    RetentionSchedule, SecretKey, Source, Unit, Work,
+    RetentionSchedule, Source, Unit, Work,
 };
-
-#[derive(Debug)]
-struct NoSecrets;
-impl Secrets for NoSecrets {
-    fn get(&self, _: &SecretKey) -> Option<Secret> {
-        None
-    }
-}
 
 fn key(name: &str) -> ObjectKey {
     ObjectKey::new("default", name)
