@@ -6,6 +6,7 @@ pub mod difference;
 pub mod hub;
 pub mod launch;
 pub mod metrics;
+pub mod numbering;
 pub mod output;
 pub mod pod;
 pub mod probes;

@@ -9,8 +9,8 @@ use tokio::sync::watch;
 
 use super::access::gate::Gate;
 use super::hub::Hub;
+use super::numbering::Numbering;
 use super::output::hls::HlsStream;
-use super::output::hls::segmenter::Numbers;
 use super::output::mjpeg::MjpegStream;
 use super::output::record::meter::Meter;
 use super::output::snapshot::Snapshots;
@@ -116,10 +116,10 @@ pub struct Registry {
     pub retention: Table<Retention>,
     /// Streams as HLS, by stream.
     pub hls: Table<HlsStream>,
-    /// The numbers that a stopped HLS stream would have used next, so that they never go back while this process lives.
-    pub hls_numbers: Table<Numbers>,
     /// How much of what is wanted continuous recordings hold, by recording.
     pub meters: Table<Meter>,
+    /// Names of runs and numbers of streams.
+    pub numbering: Numbering,
     /// The recordings that the plan declares, running or not.
     pub declared: Declared,
     /// Who may ask this agent for what.

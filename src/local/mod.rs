@@ -12,6 +12,7 @@ pub mod control;
 pub mod data;
 pub mod machine;
 pub mod manifests;
+pub mod numbers;
 pub mod planning;
 pub mod probe;
 pub mod run;

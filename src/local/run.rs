@@ -17,6 +17,7 @@ use super::control::Control;
 use super::data::{self, DataFolder};
 use super::machine;
 use super::manifests::{Declared, Manifests};
+use super::numbers;
 use super::state::{self, State};
 use super::tls::{Files, Identity, TlsListener};
 use super::world::LocalWorld;
@@ -105,6 +106,7 @@ async fn live(arguments: Arguments) -> anyhow::Result<ExitCode> {
     }
 
     let control = Arc::new(Control::new(state, data.path().to_owned()));
+    control.agent.registry.numbering.restore(numbers::load(data.path()));
     let shutdown = CancellationToken::new();
     let is_secure = identity.is_some();
     let router = router(&control, &arguments, &shutdown)?;
@@ -130,6 +132,10 @@ async fn live(arguments: Arguments) -> anyhow::Result<ExitCode> {
             async move { control.tell_statuses(shutdown).await }
         }),
         tokio::spawn(follow_files(manifests, watcher, control.clone(), shutdown.clone())),
+        tokio::spawn({
+            let (control, folder, shutdown) = (control.clone(), data.path().to_owned(), shutdown.clone());
+            async move { numbers::keep(&control.agent.registry, &folder, shutdown).await }
+        }),
     ];
     let signals = signals.first().await;
     tracing::info!("stopping: what is being recorded is completed (a second signal ends at once)");
@@ -140,6 +146,7 @@ async fn live(arguments: Arguments) -> anyhow::Result<ExitCode> {
         let _ = task.await;
     }
     control.agent.shutdown().await;
+    numbers::keep_last(&control.agent.registry, data.path()).await;
     let _ = tokio::time::timeout(LAST_RESPONSES, server).await;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)

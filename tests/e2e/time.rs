@@ -1,11 +1,14 @@
 //! Clocks: a step of a year forward and back, a change of the day, the end of summer time. Nothing is lost or overwritten.
 
+use std::collections::BTreeSet;
+use std::fs;
+
 use jiff::SignedDuration;
 
 use crate::support::camera::Camera;
 use crate::support::clock::Clock;
-use crate::support::program::Program;
-use crate::support::{judge, manifest, wait};
+use crate::support::program::{self, Program};
+use crate::support::{hls, judge, manifest, wait};
 
 fn start(objects: &str, clock: &Clock, more: &[(&str, &str)]) -> Program {
     let environment = clock.environment();
@@ -68,13 +71,56 @@ fn a_clock_that_jumps_a_year_forward_and_back() {
     all.dedup();
     assert_eq!(all.len(), written, "nothing twice");
     let stats = camera.stats();
-    let holes = judge::holes(&all, &stats.skips);
-    // A step ends the run; what the next one needs to begin is lost, and no more.
-    let lost: u32 = holes.iter().map(|(from, to)| to - from - 1).sum();
-    assert!(holes.len() <= 2 && lost <= 40, "{holes:?}");
+    judge::assert_whole(&all, &stats.skips);
     assert_eq!(Some(all[0]), stats.first_counter);
-    let years: std::collections::BTreeSet<String> = hours(&program).iter().map(|hour| hour[..4].to_owned()).collect();
+    let years: BTreeSet<String> = hours(&program).iter().map(|hour| hour[..4].to_owned()).collect();
     assert_eq!(years.len(), 2, "{years:?}");
+}
+
+/// The runs that stand in a recording's index.
+fn runs(program: &Program) -> BTreeSet<u64> {
+    let files = program::files_beneath(&program.recording_folder("cam-rec"));
+    let playlists = files.iter().filter(|path| path.ends_with("playlist.m3u8"));
+    let text: String = playlists.map(|path| fs::read_to_string(path).unwrap()).collect();
+    let named = text.split("RUN=").skip(1).map(|rest| rest.split(|c: char| !c.is_ascii_digit()).next().unwrap());
+    named.map(|run| run.parse().unwrap()).collect()
+}
+
+#[test]
+fn a_clock_that_is_set_back_while_the_program_is_down_or_up() {
+    let Some(clock) = Clock::new() else { return };
+    let mut camera = Camera::start("");
+    clock.set(SignedDuration::from_hours(3));
+    let environment = clock.environment();
+    let environment: Vec<(&str, &str)> =
+        environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let mut program = Program::start_with(&manifest::all_of("cam", &camera.url), None, &environment);
+    let url = program.url("/live/default/cam-live/index.m3u8");
+    let (_, mut live) = wait("the live playlist", || hls::fetch(&url));
+    frames(&mut camera, 30);
+    let mut known = BTreeSet::new();
+    for (hours, down) in [(2, true), (1, false)] {
+        if down {
+            assert!(program.terminate().success(), "{}", program.log());
+            clock.set(SignedDuration::from_hours(hours));
+            known = runs(&program);
+            program.start_again();
+        } else {
+            clock.set(SignedDuration::from_hours(hours));
+        }
+        let (_, after) = wait("a segment of after that", || {
+            let after = hls::fetch(&url)?;
+            let newest = |playlist: &hls::Playlist| playlist.segments.last().map(|segment| segment.map.clone());
+            (newest(&after.1) != newest(&live)).then_some(after)
+        });
+        hls::assert_clean(&after, Some(&live));
+        live = after;
+        frames(&mut camera, 30);
+    }
+    assert!(program.terminate().success(), "{}", program.log());
+    let newest = known.last().copied().unwrap();
+    let later: Vec<u64> = runs(&program).into_iter().filter(|run| !known.contains(run)).collect();
+    assert!(later.len() >= 2 && later.iter().all(|run| *run > newest), "{later:?} after {known:?}");
 }
 
 #[test]

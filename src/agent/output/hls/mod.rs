@@ -6,10 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use jiff::Timestamp;
 use tokio::sync::watch;
 
-use self::segmenter::{Numbers, Output, Segmenter, Settings};
+use self::segmenter::{Output, Segmenter, Settings};
 use self::window::Window;
 use crate::agent::hub::{Event, Hub, Pace, Reach};
 use crate::agent::unit::UnitContext;
@@ -58,10 +57,6 @@ impl HlsStream {
     }
 }
 
-fn now() -> UtcMicros {
-    UtcMicros::from_timestamp(Timestamp::now())
-}
-
 struct Unit<'a> {
     context: &'a UnitContext,
     stream: &'a HlsStream,
@@ -92,9 +87,7 @@ pub async fn run(context: UnitContext, hls: Hls) {
         part: hls.low_latency.then_some(hls.part_ms * 1000),
         audio: hls.audio,
     };
-    // Within this process the numbers go on even if the clock was set back or the stream was restarted in the same moment.
-    let start = Numbers::at(now());
-    let first = registry.hls_numbers.get(&key).map_or(start, |before| start.no_less_than(*before));
+    let first = registry.numbering.first_numbers(&key);
     let pace = if hls.low_latency { Pace::EveryFrame } else { Pace::KeyFrames(PAUSE) };
     let segmenter = Segmenter::new(settings, first);
     let mut unit = Unit { context: &context, stream: &stream, segmenter, window, carried: true, pace };
@@ -115,11 +108,15 @@ pub async fn run(context: UnitContext, hls: Hls) {
         }
         before = Some(hub);
     }
-    registry.hls_numbers.insert(key.clone(), Arc::new(unit.segmenter.next_numbers()));
     registry.hls.remove(&key, &stream);
 }
 
 impl Unit<'_> {
+    /// Numbers are held against a clock that never goes back, or a stream would wait until the host's has caught up.
+    fn now(&self) -> UtcMicros {
+        self.context.registry.numbering.moment()
+    }
+
     fn wait(&self, reason: Reason, message: String) {
         self.set_state(UnitState::Waiting, reason, message);
     }
@@ -137,12 +134,12 @@ impl Unit<'_> {
             for event in &events {
                 self.notice(event);
                 if self.carried || !matches!(event, Event::Frame(_)) {
-                    outputs.extend(self.segmenter.accept(event, now()));
+                    outputs.extend(self.segmenter.accept(event, self.now()));
                 }
             }
             self.publish(outputs);
         }
-        let outputs = self.segmenter.accept(&Event::Lost(0), now());
+        let outputs = self.segmenter.accept(&Event::Lost(0), self.now());
         self.publish(outputs.into_iter().chain([Output::Idle]).collect());
     }
 
@@ -178,6 +175,7 @@ impl Unit<'_> {
         for output in outputs {
             self.window.apply(output);
         }
+        self.context.registry.numbering.keep(&self.context.object.key, self.segmenter.next_numbers());
         // Whoever hears that it runs finds the playlist there.
         self.stream.window.send_replace(Arc::new(self.window.clone()));
         if whole && !idle {

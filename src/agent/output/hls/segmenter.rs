@@ -10,6 +10,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::agent::hub::Event;
 use crate::media::clock::ticks_to_micros;
 use crate::media::fmp4::writer::{Fragment, FragmentOptions, write_fragment};
@@ -45,7 +47,7 @@ const DISCONTINUITIES_EPOCH_MICROS: i64 = 1_793_491_200_000_000;
 const DISCONTINUITY_MICROS: i64 = 600_000_000;
 
 /// The numbers that a stream goes on with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Numbers {
     /// Of the next segment.
     pub segment: u64,
@@ -54,8 +56,8 @@ pub struct Numbers {
 }
 
 impl Numbers {
-    /// The numbers of a stream that starts now (see [`number_at`]). Those of discontinuities go back over a restart of the
-    /// process only after more than one discontinuity in ten minutes on average.
+    /// The numbers of a stream that starts now and of which nothing is known (see [`number_at`]). More than one discontinuity
+    /// in ten minutes on average uses up more numbers than time makes: those are only right where they are remembered.
     pub fn at(now: UtcMicros) -> Self {
         let micros = now.0.saturating_sub(DISCONTINUITIES_EPOCH_MICROS).max(0);
         Self { segment: number_at(now), discontinuity: (micros / DISCONTINUITY_MICROS) as u64 }
