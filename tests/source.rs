@@ -22,6 +22,7 @@ use camera_operator::plan::unit::{
 };
 use serde_json::json;
 use support::camera::Camera;
+use support::tap::Tap;
 use support::{PATIENCE, free_port, process};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -268,7 +269,7 @@ async fn h264_with_aac() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn h265_with_g711_becomes_hvc1_with_aac() {
-    let camera = Camera::start("--codec h265 --audio alaw");
+    let mut camera = Camera::start("--codec h265 --audio alaw");
     let unit = Unit::start(rtsp(&camera.url)).await;
     let mut reader = unit.hub.subscribe(Reach::FromOldest);
     let mut seen = Seen::default();
@@ -281,7 +282,15 @@ async fn h265_with_g711_becomes_hvc1_with_aac() {
     assert_eq!(configuration.audio.as_ref().map(|audio| (audio.codec, audio.sample_rate)), Some((Codec::Aac, 16_000)));
     let (pictures, complaints) = seen.decode();
     assert_eq!((pictures, complaints.as_str()), (seen.video().len(), ""));
-    assert_eq!(unit.report().reconnects, 0, "finding out is no reconnection");
+    assert_eq!(seen.configurations.len(), 1, "the sound is known before the first frame is out");
+    let end = |frames: &[Arc<Frame>]| frames.last().map(|frame| frame.utc.0).unwrap();
+    assert!(
+        (end(&seen.video()) - end(&seen.audio())).abs() < 1_000_000,
+        "what is seen and heard at once is captured at once"
+    );
+    assert_eq!(unit.report().reconnects, 0);
+    assert_eq!(camera.stats().total_connections, 1, "what the sound is costs no connection");
+    assert!(!unit.log().contains("ffmpeg:"), "{}", unit.log());
     unit.stop().await;
 }
 
@@ -360,7 +369,8 @@ async fn sound_that_is_announced_and_never_sent_holds_nothing_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn frozen_pictures_are_a_stall_whatever_the_sound_does() {
     let mut camera = Camera::start("--audio aac");
-    let unit = Unit::start(rtsp(&camera.url)).await;
+    let tap = Tap::before(&camera);
+    let unit = Unit::start(rtsp(&tap.url)).await;
     let mut reader = unit.hub.subscribe(Reach::FromOldest);
     let mut seen = Seen::default();
     seen.read(&mut reader, &unit, "pictures", enough(10, 10)).await;
@@ -369,6 +379,7 @@ async fn frozen_pictures_are_a_stall_whatever_the_sound_does() {
     assert_eq!(report.state, UnitState::Reconnecting);
     seen.read(&mut reader, &unit, "the end of the run", |seen| !seen.endings.is_empty()).await;
     assert_eq!(seen.endings[0].1, Reason::Stalled);
+    assert_eq!(seen.video().len(), tap.counters().len(), "every picture that arrived is there");
     camera.unfreeze();
     seen.read(&mut reader, &unit, "a new run", |seen| seen.configurations.len() == 2).await;
     seen.read(&mut reader, &unit, "pictures again", enough(30, 30)).await;
@@ -454,8 +465,9 @@ async fn slow_and_odd_cameras() {
         "--codec h265 --parameter-sets sdp --transport udp",
         "--codec mjpeg --audio mulaw",
         "--audio opus",
+        "--audio pcm",
     ] {
-        let camera = Camera::start(options);
+        let mut camera = Camera::start(options);
         let source = Source::Rtsp {
             location: Location::Url(camera.url.clone()),
             transport: if options.contains("udp") { RtspTransport::Udp } else { RtspTransport::Tcp },
@@ -470,6 +482,7 @@ async fn slow_and_odd_cameras() {
         assert_eq!(seen.newest().video.width, 320, "{options}");
         let (pictures, complaints) = seen.decode();
         assert_eq!((pictures > 0, complaints.as_str()), (true, ""), "{options}");
+        assert_eq!(camera.stats().total_connections, 1, "{options}\n{}", unit.log());
         unit.stop().await;
     }
 }

@@ -78,15 +78,11 @@ fn live_now(program: &Program) -> hls::Playlist {
     wait("the live playlist", || hls::fetch(&program.url("/live/default/cam-live/index.m3u8"))).1
 }
 
-/// Every picture that arrived is recorded, once and in order, up to the end of the program; the camera was connected to twice
-/// and there is one hole.
+/// Every picture that arrived is recorded, once and in order, up to the end of the program; and there is one hole.
 fn assert_all_that_arrived(counters: &[u32], tap: &Tap) {
     let arrived = tap.counters();
     let recorded = &arrived[..counters.len().min(arrived.len())];
-    let differs = counters.iter().zip(recorded).position(|(recorded, arrived)| recorded != arrived);
-    let around = differs.map(|at| (&counters[at.saturating_sub(3)..], &recorded[at.saturating_sub(3)..]));
-    assert_eq!(counters, recorded, "(recorded, arrived) from where they differ: {around:?}");
-    assert_eq!(tap.connections(), 2);
+    assert_eq!(counters, recorded, "(recorded, arrived over {} connections)", tap.connections());
     let holes = judge::holes(counters, &[]);
     assert_eq!(holes.len(), 1, "{holes:?}");
 }

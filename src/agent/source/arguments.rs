@@ -83,7 +83,7 @@ pub struct Timeouts {
 /// What to start.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Invocation {
-    /// Arguments of `ffmpeg`. Video goes to descriptor 1, sound to descriptor 3.
+    /// Arguments of `ffmpeg`. Video goes to descriptor 1, sound to descriptor 3, and with `spare` to 4.
     pub arguments: Vec<String>,
     /// What it reads on standard input.
     pub input: Option<String>,
@@ -93,6 +93,8 @@ pub struct Invocation {
     pub peer: Option<(String, u16)>,
     /// Whether sound is expected.
     pub audio: bool,
+    /// Whether sound comes a second time as it is, in NUT, for [`convert`]: MP4 may not be able to carry it.
+    pub spare: bool,
 }
 
 impl fmt::Debug for Invocation {
@@ -137,7 +139,8 @@ fn option(name: &'static str, value: impl fmt::Display) -> Opt {
 pub fn build(source: &Source, resolved: &Resolved, profile: Profile, timeouts: Timeouts) -> Result<Invocation, Error> {
     match source {
         Source::Rtsp { location, transport, .. } => {
-            let mut options = probing(profile, 1_000_000);
+            // Sound must not end the looking before a slow camera has sent a picture and the next one has shown its end.
+            let mut options = probing(profile, 3_000_000);
             options.push(option(
                 "rtsp_transport",
                 match transport {
@@ -216,11 +219,11 @@ pub fn build(source: &Source, resolved: &Resolved, profile: Profile, timeouts: T
 
 /// How long FFmpeg looks for codec parameters before it passes anything on. It stops at once when it knows them: nothing is
 /// gained by looking for the frame rate (1 fps would take half a minute), and sound that never comes must not be waited for.
-fn probing(profile: Profile, analyze_micros: u64) -> Vec<Opt> {
+fn probing(profile: Profile, least_micros: u64) -> Vec<Opt> {
     let factor = [1, 6, 20][usize::from(profile.probe.min(LARGEST_PROBE))];
     vec![
         option("probesize", 1_000_000 * factor),
-        option("analyzeduration", analyze_micros * factor),
+        option("analyzeduration", least_micros.max(1_000_000 * factor)),
         option("fpsprobesize", 0),
         option("max_ts_probe", 0),
     ]
@@ -328,13 +331,16 @@ fn network(address: Address, protocols: &str, options: &[Opt], resolved: &Resolv
         }
         push(&mut arguments, &["-i", &address.url]);
     }
-    outputs(&mut arguments, &["-c:v", "copy"], "0:a:0?", profile);
+    // RTSP names sound by what it is; containers give it a tag of their own, which the branches of a tee refuse.
+    let spare = profile.audio == AudioMode::Copy && address.url.starts_with("rtsp");
+    outputs(&mut arguments, &["-c:v", "copy"], "0:a:0?", profile, spare);
     Invocation {
         arguments,
         input,
         secrets: secrets(&address, resolved),
         peer: address.peer,
         audio: profile.audio != AudioMode::Leave,
+        spare,
     }
 }
 
@@ -374,8 +380,9 @@ fn push(arguments: &mut Vec<String>, more: &[&str]) {
     arguments.extend(more.iter().map(|argument| (*argument).to_owned()));
 }
 
-/// One output for each track, each on a pipe of its own, so that neither can hold the other back.
-fn outputs(arguments: &mut Vec<String>, video: &[&str], audio_map: &str, profile: Profile) {
+/// One output for each track, each on a pipe of its own, so that neither can hold the other back. With `spare`, sound comes on
+/// two.
+fn outputs(arguments: &mut Vec<String>, video: &[&str], audio_map: &str, profile: Profile, spare: bool) {
     // Pictures before the first key frame show that the camera lives; FFmpeg would keep them back.
     push(arguments, &["-map", "0:v:0", "-copyinkf:v"]);
     push(arguments, video);
@@ -385,20 +392,18 @@ fn outputs(arguments: &mut Vec<String>, video: &[&str], audio_map: &str, profile
     if profile.audio == AudioMode::Leave {
         return;
     }
+    if spare {
+        // An output that begins with no track, or with sound that its container cannot carry, ends FFmpeg, and with it the
+        // connection to the camera. A branch of a tee that cannot begin is left out. The pictures are there so that there is
+        // a track in any case, and are dropped; so nothing must wait for them.
+        push(arguments, &["-map", "0:v:0", "-map", audio_map, "-c", "copy", "-bsf:v", "noise=drop=1"]);
+        push(arguments, &["-max_interleave_delta", "1", "-map_metadata", "-1", "-map_chapters", "-1"]);
+        push(arguments, &["-f", "tee", BRANCHES]);
+        return;
+    }
     push(arguments, &["-map", audio_map]);
     match profile.audio {
-        AudioMode::Aac => push(
-            arguments,
-            &[
-                "-c:a",
-                "aac",
-                "-b:a",
-                "64k",
-                "-af",
-                // Fills the holes that lost packets leave; rates below 16 kHz are more than some players take.
-                "aresample=async=1,aformat=sample_rates=16000|22050|24000|32000|44100|48000",
-            ],
-        ),
+        AudioMode::Aac => push(arguments, &TO_AAC),
         // In MPEG transport streams AAC comes in ADTS frames. FFmpeg unwraps them by itself for files, but not for fragments;
         // what is not wrapped passes.
         _ if !profile.sound_as_is => push(arguments, &["-c:a", "copy", "-bsf:a", "aac_adtstoasc"]),
@@ -426,6 +431,38 @@ const CONTAINER: [&str; 12] = [
     "-write_tmcd",
     "0",
 ];
+
+/// Sound as it is: for us where MP4 carries it, and for [`convert`] whatever it is.
+const BRANCHES: &str = "[select=a:onfail=ignore:f=mp4:use_editlist=1:movie_timescale=90000:write_tmcd=0:\
+     movflags=+delay_moov+empty_moov+default_base_moof:frag_duration=100000]pipe\\:3\
+     |[select=a:onfail=ignore:f=nut]pipe\\:4|[select=v:f=null]-";
+
+/// The number of the branch that is for us, and of the one for [`convert`].
+pub const BRANCH_COPIED: u32 = 0;
+/// See [`BRANCH_COPIED`].
+pub const BRANCH_SPARE: u32 = 1;
+
+const TO_AAC: [&str; 6] = [
+    "-c:a",
+    "aac",
+    "-b:a",
+    "64k",
+    "-af",
+    // Fills the holes that lost packets leave; rates below 16 kHz are more than some players take.
+    "aresample=async=1,aformat=sample_rates=16000|22050|24000|32000|44100|48000",
+];
+
+/// What makes AAC of a spare track: it comes in on standard input and goes out on descriptor 1, with the same times.
+pub fn convert() -> Invocation {
+    let mut arguments = common();
+    push(&mut arguments, &["-protocol_whitelist", "pipe", "-probesize", "32", "-analyzeduration", "0"]);
+    push(&mut arguments, &["-copyts", "-f", "nut", "-i", "pipe:0", "-map", "0:a:0"]);
+    push(&mut arguments, &TO_AAC);
+    push(&mut arguments, &CONTAINER);
+    push(&mut arguments, &EACH_MOMENT);
+    push(&mut arguments, &["pipe:1"]);
+    Invocation { arguments, input: None, secrets: Vec::new(), peer: None, audio: false, spare: false }
+}
 
 /// Pictures: a fragment for each, written at once.
 const EACH_FRAME: [&str; 2] = ["-movflags", "+frag_every_frame+delay_moov+empty_moov+default_base_moof"];
@@ -476,11 +513,11 @@ fn v4l2(
         let group = (frames_per_second.unwrap_or(30) * 2).to_string();
         let mut video = ENCODER.to_vec();
         video.extend(["-g", &group, "-fps_mode:v", "passthrough"]);
-        outputs(&mut arguments, &video, "", SILENT);
+        outputs(&mut arguments, &video, "", SILENT, false);
     } else {
-        outputs(&mut arguments, &["-c:v", "copy"], "", SILENT);
+        outputs(&mut arguments, &["-c:v", "copy"], "", SILENT, false);
     }
-    Ok(Invocation { arguments, input: None, secrets: Vec::new(), peer: None, audio: false })
+    Ok(Invocation { arguments, input: None, secrets: Vec::new(), peer: None, audio: false, spare: false })
 }
 
 struct TestPicture<'a> {
@@ -515,8 +552,8 @@ fn test(picture: &TestPicture<'_>, audio: bool, profile: Profile) -> Invocation 
     let mut video = ENCODER.to_vec();
     video.extend(["-g", &group, "-keyint_min", &group]);
     let encoded = Profile { audio: AudioMode::Aac, ..SILENT };
-    outputs(&mut arguments, &video, "1:a:0?", if audio { encoded } else { SILENT });
-    Invocation { arguments, input: None, secrets: Vec::new(), peer: None, audio }
+    outputs(&mut arguments, &video, "1:a:0?", if audio { encoded } else { SILENT }, false);
+    Invocation { arguments, input: None, secrets: Vec::new(), peer: None, audio, spare: false }
 }
 
 /// Escaped for an option of a filter in a filter graph (FFmpeg's utilities manual, "Quoting and escaping": twice, once for the
@@ -571,7 +608,8 @@ mod tests {
         assert!(!input.contains("file"), "files are never opened: {input}");
         let (video, audio) = outputs.split_once(" pipe:1 ").expect("pictures");
         assert!(video.starts_with("-map 0:v:0 -copyinkf:v -c:v copy"), "{video}");
-        assert!(audio.starts_with("-map 0:a:0? -c:a copy") && audio.ends_with("pipe:3"), "{audio}");
+        assert!(audio.starts_with("-map 0:v:0 -map 0:a:0? -c copy") && audio.contains(r"]pipe\:3|"), "{audio}");
+        assert!(invocation.audio && invocation.spare);
         assert_eq!(invocation.input, None);
         assert_eq!(invocation.peer, Some(("192.0.2.10".into(), 554)));
     }
@@ -638,7 +676,8 @@ mod tests {
     fn what_was_learnt_is_heeded() {
         let source = rtsp("rtsp://cam/1");
         let aac = Profile { audio: AudioMode::Aac, ..Profile::default() };
-        assert!(line(&built(&source, &Resolved::default(), aac)).contains("-c:a aac"));
+        let encoded = built(&source, &Resolved::default(), aac);
+        assert!(encoded.audio && !encoded.spare && line(&encoded).contains("-c:a aac"));
         let leave = Profile { audio: AudioMode::Leave, ..Profile::default() };
         let silent = built(&source, &Resolved::default(), leave);
         assert!(!silent.audio && !line(&silent).contains("pipe:3"));
@@ -646,12 +685,11 @@ mod tests {
         assert!(line(&built(&source, &Resolved::default(), large)).contains("-probesize 6000000"));
         let http = Source::Http { location: Location::Url("http://cam/".into()), credentials: None };
         assert!(line(&built(&http, &Resolved::default(), Profile::default())).contains("use_wallclock_as_timestamps"));
-        assert!(
-            line(&built(&http, &Resolved::default(), Profile::default())).contains("-c:a copy -bsf:a aac_adtstoasc")
-        );
+        let copied = built(&http, &Resolved::default(), Profile::default());
+        assert!(line(&copied).contains("-c:a copy -bsf:a aac_adtstoasc") && !copied.spare);
         let other = Profile { sound_as_is: true, ..Profile::default() };
-        assert!(!line(&built(&http, &Resolved::default(), other)).contains("-bsf"));
-        assert!(!line(&built(&source, &Resolved::default(), Profile::default())).contains("-bsf"));
+        assert!(!line(&built(&http, &Resolved::default(), other)).contains("adtstoasc"));
+        assert!(!line(&built(&source, &Resolved::default(), Profile::default())).contains("adtstoasc"));
         let file = Profile { own_times: true, paced: true, ..Profile::default() };
         let paced = line(&built(&http, &Resolved::default(), file));
         assert!(!paced.contains("use_wallclock_as_timestamps") && paced.contains(" -re "), "{paced}");

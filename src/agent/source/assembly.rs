@@ -2,6 +2,7 @@
 //! no clock: arrival times come in, what the hub is to be told comes out. Video never waits for sound.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,8 @@ use crate::plan::report::{MediaFacts, Reason};
 /// How long the first frames of a run are kept back at most: until the burst that some servers begin with is over, so that it is
 /// dated right, and until the sound has said what it is, so that it does not begin with a second configuration.
 pub const HOLD: Duration = Duration::from_millis(500);
+/// The same where a converter has to start before the sound can say what it is.
+const HOLD_FOR_CONVERTER: Duration = Duration::from_secs(2);
 /// A picture this short is a piece of one, and the rest follows at once.
 const PIECE_MICROS: i64 = 1_000;
 /// Distances of pictures that the measured rate is made of.
@@ -92,6 +95,14 @@ struct Run {
     configuration: Arc<Configuration>,
 }
 
+/// The host's clock was set. The run goes on by the old time until a key frame comes, so that no picture is lost.
+#[derive(Debug)]
+struct Stepped {
+    message: String,
+    /// The clock of the next run.
+    clock: RunClock,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Assembly {
@@ -99,7 +110,10 @@ pub struct Assembly {
     audio: Option<Audio>,
     /// Whether it is known what the sound is, or that there is none.
     audio_known: bool,
+    /// [`HOLD`], or longer.
+    hold: Duration,
     clock: RunClock,
+    stepped: Option<Stepped>,
     run: Option<Run>,
     pending: VecDeque<Pending>,
     /// Arrival of the first key frame that is kept back, by the monotonic clock.
@@ -115,7 +129,9 @@ impl Assembly {
             video: None,
             audio: None,
             audio_known: !expect_audio,
+            hold: HOLD,
             clock: RunClock::new(),
+            stepped: None,
             run: None,
             pending: VecDeque::new(),
             held_since: None,
@@ -148,8 +164,29 @@ impl Assembly {
         Ok(())
     }
 
+    /// There is no sound.
+    pub const fn no_sound(&mut self) {
+        self.audio_known = true;
+    }
+
+    /// The sound comes by way of a converter.
+    pub const fn sound_is_converted(&mut self) {
+        self.audio_known = false;
+        self.hold = HOLD_FOR_CONVERTER;
+    }
+
+    /// Whether it is known what the sound is, or that there is none.
+    pub const fn sound_is_known(&self) -> bool {
+        self.audio_known
+    }
+
     /// A sample of the pictures' pipe. Pictures that cannot be read are left out.
-    pub fn video_sample(&mut self, sample: &Sample, arrival: Arrival, effects: &mut Effects) -> Result<(), Trouble> {
+    pub fn video_sample(
+        &mut self,
+        sample: &Sample,
+        arrival: Arrival,
+        effects: &mut Effects<'_>,
+    ) -> Result<(), Trouble> {
         let Some(video) = self.video.as_mut().filter(|video| video.id == sample.track) else { return Ok(()) };
         let Ok(picture) = video.track.accept(&sample.payload) else { return Ok(()) };
         let Some(configuration) = video.track.configuration().cloned() else { return Ok(()) };
@@ -157,8 +194,15 @@ impl Assembly {
         let end = decode_time.saturating_add(i64::from(sample.duration));
         let timescale = video.timescale;
         let mut duration = if sample.duration == 0 { video.usual_distance() } else { sample.duration };
+        if picture.kind == FrameKind::Key
+            && let Some(stepped) = self.stepped.take()
+        {
+            self.end_run(arrival, &stepped.message, effects);
+            self.clock = stepped.clock;
+        }
         // FFmpeg passes a picture on when the next one is there: it arrived when it ended.
-        let verdict = self.clock.observe(arrival, ticks_to_micros(end, timescale));
+        let verdict = self.observe(arrival, ticks_to_micros(end, timescale));
+        let Some(video) = self.video.as_mut() else { return Ok(()) };
         if matches!(verdict, Verdict::RanAhead(_)) {
             // The jump lies between this picture and the next one.
             duration = video.usual_distance();
@@ -187,7 +231,13 @@ impl Assembly {
                 Ok(())
             }
             Verdict::HostStepped(by) => {
-                self.end_run(arrival, &format!("the host's clock was set by {} s", by / 1_000_000), effects);
+                let message = format!("the host's clock was set by {} s", by / 1_000_000);
+                if self.run.is_some() {
+                    self.stepped = Some(Stepped { message, clock: RunClock::new() });
+                    self.flow(arrival, effects);
+                } else {
+                    self.end_run(arrival, &message, effects);
+                }
                 Ok(())
             }
             Verdict::FellBehind(by) => {
@@ -201,8 +251,17 @@ impl Assembly {
         }
     }
 
+    fn observe(&mut self, arrival: Arrival, media_end: i64) -> Verdict {
+        let Some(stepped) = &mut self.stepped else { return self.clock.observe(arrival, media_end) };
+        if stepped.clock.observe(arrival, media_end) != Verdict::Steady {
+            // Set once more.
+            stepped.clock = RunClock::new();
+        }
+        Verdict::Steady
+    }
+
     /// A sample of the sound's pipe.
-    pub fn audio_sample(&mut self, sample: &Sample, arrival: Arrival, effects: &mut Effects) {
+    pub fn audio_sample(&mut self, sample: &Sample, arrival: Arrival, effects: &mut Effects<'_>) {
         let Some(audio) = self.audio.as_mut().filter(|audio| audio.id == sample.track) else { return };
         if sample.duration > 0 {
             audio.usual_distance = sample.duration;
@@ -272,7 +331,7 @@ impl Assembly {
     }
 
     /// Publishes what can be published.
-    fn flow(&mut self, now: Arrival, effects: &mut Effects) {
+    fn flow(&mut self, now: Arrival, effects: &mut Effects<'_>) {
         if self.run.is_none() && !self.begin(now, effects) {
             return;
         }
@@ -322,9 +381,9 @@ impl Assembly {
     }
 
     /// Begins a run when it is time; false when it is not.
-    fn begin(&mut self, now: Arrival, effects: &mut Effects) -> bool {
+    fn begin(&mut self, now: Arrival, effects: &mut Effects<'_>) -> bool {
         let Some(since) = self.held_since else { return false };
-        let waited = now.monotonic - since >= HOLD.as_micros() as i64;
+        let waited = now.monotonic - since >= self.hold.as_micros() as i64;
         if !(waited || self.burst_over && self.audio_known) {
             return false;
         }
@@ -338,7 +397,7 @@ impl Assembly {
         let shift = 1 + (-start).max(0).div_euclid(1_000_000) + i64::from(start < 0);
         self.clock.settle();
         self.run = Some(Run {
-            id: (effects.next_run)(),
+            id: (effects.name_run)(),
             next_sequence: 0,
             shift,
             configuration: Arc::new(Configuration {
@@ -351,7 +410,7 @@ impl Assembly {
     }
 
     /// Ends the run, if there is one; the next begins at a key frame, with a clock of its own.
-    fn end_run(&mut self, now: Arrival, message: &str, effects: &mut Effects) {
+    fn end_run(&mut self, now: Arrival, message: &str, effects: &mut Effects<'_>) {
         self.flow(now, effects);
         if let Some(run) = self.run.take() {
             effects.list.push(Effect::End(Ending {
@@ -363,6 +422,7 @@ impl Assembly {
         }
         self.pending.clear();
         self.clock = RunClock::new();
+        self.stepped = None;
         self.held_since = None;
         self.previous_arrival = None;
         self.burst_over = false;
@@ -373,23 +433,23 @@ impl Assembly {
         if self.run.is_some() {
             return None;
         }
-        self.held_since.map(|since| since + HOLD.as_micros() as i64)
+        self.held_since.map(|since| since + self.hold.as_micros() as i64)
     }
 
     /// Time has passed.
-    pub fn tick(&mut self, now: Arrival, effects: &mut Effects) {
+    pub fn tick(&mut self, now: Arrival, effects: &mut Effects<'_>) {
         self.flow(now, effects);
     }
 
     /// Publishes what was kept back, because nothing more will come, and tells which run is open.
-    pub fn finish(&mut self, effects: &mut Effects) -> Option<RunId> {
+    pub fn finish(&mut self, effects: &mut Effects<'_>) -> Option<RunId> {
         for pending in &mut self.pending {
             pending.duration = pending.duration.max(pending.configuration.timescale / 500);
         }
         if let (Some(since), None) = (self.held_since, &self.run) {
             let late = Arrival {
                 wall: crate::media::frame::UtcMicros(0),
-                monotonic: since.saturating_add(HOLD.as_micros() as i64),
+                monotonic: since.saturating_add(self.hold.as_micros() as i64),
             };
             self.flow(late, effects);
         } else if self.run.is_some() {
@@ -432,15 +492,20 @@ impl Assembly {
 }
 
 /// Where effects are collected, and where names of runs come from.
-#[derive(Debug)]
-pub struct Effects {
+pub struct Effects<'a> {
     /// What the hub is to be told.
     pub list: Vec<Effect>,
     /// Names the next run.
-    pub next_run: fn() -> RunId,
+    pub name_run: &'a dyn Fn() -> RunId,
 }
 
-impl Effects {
+impl fmt::Debug for Effects<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Effects").field("list", &self.list).finish_non_exhaustive()
+    }
+}
+
+impl Effects<'_> {
     fn publish(&mut self, configuration: &Arc<Configuration>, batch: &mut Vec<Frame>) {
         if batch.is_empty() {
             return;
@@ -515,7 +580,7 @@ mod tests {
 
     struct Bench {
         assembly: Assembly,
-        effects: Effects,
+        effects: Effects<'static>,
         tracks: Vec<Track>,
     }
 
@@ -525,7 +590,7 @@ mod tests {
             tracks[0].edit_offset = edit_offset;
             let mut assembly = Assembly::new(expect_audio);
             assembly.video_header(&tracks[..1]).expect("carried");
-            Self { assembly, effects: Effects { list: Vec::new(), next_run: name_run }, tracks }
+            Self { assembly, effects: Effects { list: Vec::new(), name_run: &name_run }, tracks }
         }
 
         fn at(micros: i64) -> Arrival {
@@ -655,14 +720,15 @@ mod tests {
         }
         let stepped = |micros| Arrival { wall: UtcMicros(START + micros + 3_600_000_000), monotonic: micros };
         bench.picture_at(3 * 3600, 3600, DELTA, stepped(160_000)).expect("goes on");
-        assert_eq!(bench.ends(), 1);
+        assert_eq!(bench.ends(), 0, "what follows could not be decoded without what came before");
         for number in 4..8 {
             let payload = if number == 5 { KEY } else { DELTA };
             bench.picture_at(number * 3600, 3600, payload, stepped((number + 1) * 40_000)).expect("goes on");
         }
         let frames = bench.frames();
         let second: Vec<&&Frame> = frames.iter().filter(|frame| frame.run != frames[0].run).collect();
-        assert_eq!(second.len(), 3);
+        assert_eq!((bench.ends(), frames.len(), second.len()), (1, 8, 3), "nothing is lost");
+        assert_eq!(frames[4].utc, UtcMicros(START + 4 * 40_000), "by the old time until the key frame");
         assert!(second[0].run > frames[0].run && second[0].is_video_key() && second[0].sequence == 0);
         assert_eq!(second[0].utc, UtcMicros(START + 3_600_000_000 + 5 * 40_000));
     }

@@ -69,8 +69,25 @@ const DEVICE_READER: &str = "[video4linux2";
 const NO_TEXT: [&str; 4] =
     ["Cannot find a valid font", "Could not load font", "No such filter: 'drawtext'", "No font filename provided"];
 
+/// Whether a message only tells that a branch of the sound's tee cannot begin, which is how it is found out what the sound is.
+pub fn is_expected(line: &str) -> bool {
+    ["[tee @", "No streams to mux were specified", "not currently supported in container"]
+        .iter()
+        .any(|pattern| line.contains(pattern))
+}
+
+/// The number of the branch of a tee that a message says has failed.
+pub fn failed_branch(line: &str) -> Option<u32> {
+    let (number, rest) = line.split_once("Slave muxer #")?.1.split_once(' ')?;
+    let number = number.parse().ok().filter(|number| *number < u32::BITS)?;
+    rest.starts_with("failed").then_some(number)
+}
+
 /// Concludes from messages. `had_video`: whether pictures came before the end.
 pub fn classify(lines: &[String], profile: Profile, had_video: bool) -> Conclusion {
+    let refused = lines.iter().any(|line| line.contains("header for output file #"));
+    let lines: Vec<String> = lines.iter().filter(|line| refused || !is_expected(line)).cloned().collect();
+    let lines = lines.as_slice();
     let find = |patterns: &[&str]| lines.iter().find(|line| patterns.iter().any(|pattern| line.contains(pattern)));
     let conclude =
         |reason: Reason, message: String| Conclusion { reason: Some(reason), message, profile, at_once: false };
@@ -319,6 +336,21 @@ mod tests {
         let font =
             conclusion(&["[Parsed_drawtext_1 @ 0x] [error] Cannot find a valid font for the family Sans"], profile);
         assert!(font.profile.without_text && font.at_once);
+    }
+
+    #[test]
+    fn sound_that_mp4_cannot_carry_is_no_reason_for_an_end() {
+        let tee = [
+            "[mp4 @ 0x55] [error] Could not find tag for codec pcm_mulaw in stream #0, codec not currently supported in container",
+            "[tee @ 0x55] [error] Slave '[select=a:f=mp4]pipe:3': error writing header: Invalid argument",
+            "[tee @ 0x55] [error] Slave muxer #0 failed: Invalid argument, continuing with 2/3 slaves.",
+        ];
+        let found = conclusion(&tee, Profile::default());
+        assert_eq!((found.reason, found.profile, found.message.as_str()), (None, Profile::default(), "no answer"));
+        assert_eq!(tee.map(failed_branch), [None, None, Some(0)]);
+        assert_eq!(failed_branch("Slave muxer #99 failed: x"), None);
+        let line = [tee[0], "[error] rtsp://h/cam: Connection timed out"];
+        assert_eq!(conclusion(&line, Profile::default()).reason, Some(Reason::Unreachable));
     }
 
     #[test]

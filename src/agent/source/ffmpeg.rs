@@ -9,12 +9,13 @@ use jiff::Timestamp;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::net::unix::pipe;
+use tokio::sync::watch;
 use tokio::time::{sleep_until, timeout};
 
-use super::arguments::{Invocation, Profile};
+use super::arguments::{self, AudioMode, BRANCH_COPIED, BRANCH_SPARE, Invocation, Profile};
 use super::assembly::{Assembly, Effect, Effects, Trouble};
 use super::classify::{classify, next_audio};
-use super::process::{Manner, Process, Tracks, spawn};
+use super::process::{Manner, Process, Tracks, spawn, spawn_behind};
 use super::reconnect::stall_limit;
 use crate::agent::hub::{Ending, Hub};
 use crate::agent::unit::UnitContext;
@@ -80,8 +81,6 @@ pub struct Life<'a> {
     pub invocation: &'a Invocation,
     /// How it was made.
     pub profile: Profile,
-    /// Names runs.
-    pub next_run: fn() -> RunId,
 }
 
 impl std::fmt::Debug for Life<'_> {
@@ -122,7 +121,7 @@ struct Progress {
 impl Life<'_> {
     /// Starts FFmpeg and stays with it until it has ended.
     pub async fn run(self) -> Ended {
-        let (process, tracks) = match spawn(self.invocation, self.context.logs.clone()).await {
+        let (mut process, tracks) = match spawn(self.invocation, self.context.logs.clone()).await {
             Ok(started) => started,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return self.ended(Reason::FFmpegMissing, "FFmpeg is not installed; install the package ffmpeg".into());
@@ -139,11 +138,16 @@ impl Life<'_> {
             facts_at: None,
         };
         let mut readers = Readers::new(tracks);
-        let stop = self.read(&mut readers, &mut progress).await;
+        let stop = self.read(&mut process, &mut readers, &mut progress).await;
         let exited = matches!(stop, Stop::Exited);
         // What FFmpeg holds comes while it ends. Readers learn of the end right after that; ending may take longer.
         let ending = tokio::spawn(end(process, self.manner(&stop), exited));
-        let _ = timeout(DRAIN_PATIENCE, self.drain(&mut readers, &mut progress)).await;
+        if matches!(stop, Stop::Exited | Stop::Stalled(_) | Stop::Cancelled) {
+            let _ = timeout(DRAIN_PATIENCE, self.drain(&mut readers, &mut progress)).await;
+        } else {
+            // Started again at once, in another way: nothing that it sends is of use.
+            (readers.video.pipe, readers.audio.pipe, readers.spare) = (None, None, None);
+        }
         self.apply(&mut progress, |progress, effects| {
             progress.assembly.finish(effects);
         });
@@ -155,7 +159,12 @@ impl Life<'_> {
             self.end_run(run, reason, message);
         }
         let lines = ending.await.unwrap_or_default();
-        let ended = self.conclude(stop, &lines, &progress).await;
+        let mut ended = self.conclude(stop, &lines, &progress).await;
+        if let Some(converter) = readers.converter.take() {
+            end(converter, Manner::InOrder, true).await;
+            // From now on one process does both.
+            ended.profile.audio = AudioMode::Aac;
+        }
         if let Some(run) = run
             && exited
         {
@@ -178,7 +187,7 @@ impl Life<'_> {
         self.hub.end_run(Ending { run, reason, message, at: UtcMicros::from_timestamp(Timestamp::now()) });
     }
 
-    async fn read(&self, readers: &mut Readers, progress: &mut Progress) -> Stop {
+    async fn read(&self, process: &mut Process, readers: &mut Readers, progress: &mut Progress) -> Stop {
         let cancel = self.context.cancel.clone();
         loop {
             let (deadline, stop) = self.deadline(progress);
@@ -192,6 +201,14 @@ impl Life<'_> {
                     self.take_video(readers, progress)
                 }
                 _ = readers.audio.fill(AUDIO_CHUNK), if readers.audio.is_open() => self.take_audio(readers, progress),
+                failed = failed_branches(&mut process.failed), if readers.sound != Sound::Settled => {
+                    readers.heed(failed, progress);
+                    Ok(())
+                }
+                () = readable(readers.spare.as_ref()), if readers.sound == Sound::Elsewhere => {
+                    self.convert(readers, progress).await;
+                    Ok(())
+                }
                 () = sleep_until(deadline) => {
                     if let Some(stop) = stop {
                         return stop;
@@ -246,7 +263,38 @@ impl Life<'_> {
     }
 
     fn take_audio(&self, readers: &mut Readers, progress: &mut Progress) -> Result<(), Stop> {
-        self.take(&mut readers.audio.reader, false, progress).map(|_| ())
+        match self.take(&mut readers.audio.reader, false, progress) {
+            // MP4 carries it, but nothing that reads from here on does.
+            Err(Stop::Trouble(Trouble::Audio(_))) if readers.spare.is_some() => {
+                readers.audio.pipe = None;
+                readers.sound = Sound::Elsewhere;
+                Ok(())
+            }
+            Err(stop) => Err(stop),
+            Ok(_) => {
+                if readers.sound == Sound::Unknown && progress.assembly.sound_is_known() {
+                    readers.settle();
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Has the sound made AAC by another process, behind this one: the connection to the device stays.
+    async fn convert(&self, readers: &mut Readers, progress: &mut Progress) {
+        let Some(spare) = readers.spare.take() else { return };
+        readers.settle();
+        match spawn_behind(spare, &arguments::convert(), self.context.logs.clone()).await {
+            Ok((converter, tracks)) => {
+                readers.converter = Some(converter);
+                readers.audio = Track::of_sound(Some(tracks.video));
+                progress.assembly.sound_is_converted();
+            }
+            Err(error) => {
+                progress.assembly.no_sound();
+                self.context.logs.push("warning", format!("the sound is left out: FFmpeg cannot be started: {error}"));
+            }
+        }
     }
 
     /// Takes what was read; true when there were pictures.
@@ -299,7 +347,8 @@ impl Life<'_> {
     }
 
     fn apply(&self, progress: &mut Progress, act: impl FnOnce(&mut Progress, &mut Effects)) {
-        let mut effects = Effects { list: Vec::new(), next_run: self.next_run };
+        let name_run = || self.context.registry.numbering.name_run();
+        let mut effects = Effects { list: Vec::new(), name_run: &name_run };
         act(progress, &mut effects);
         for effect in effects.list {
             match effect {
@@ -438,23 +487,83 @@ struct Track {
     reader: Reader,
 }
 
-/// Both.
+/// What is known of the sound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sound {
+    /// Nothing yet.
+    Unknown,
+    /// It cannot be copied; the spare pipe has it, if there is any.
+    Elsewhere,
+    /// It comes on the sound's pipe, or there is none.
+    Settled,
+}
+
+/// All that comes in.
 struct Readers {
     video: Track,
     audio: Track,
+    sound: Sound,
+    /// The sound as it is, until it is known whether that is needed.
+    spare: Option<pipe::Receiver>,
+    converter: Option<Process>,
 }
 
 impl Readers {
     fn new(tracks: Tracks) -> Self {
-        let sound = Limits { media_bytes: 1 << 20, ..Limits::default() };
         Self {
             video: Track { pipe: Some(tracks.video), reader: Reader::new(Limits::default()) },
-            audio: Track { pipe: tracks.audio, reader: Reader::new(sound) },
+            audio: Track::of_sound(tracks.audio),
+            sound: if tracks.spare.is_some() { Sound::Unknown } else { Sound::Settled },
+            spare: tracks.spare,
+            converter: None,
         }
+    }
+
+    /// Takes note of which branches of the sound's output cannot be.
+    fn heed(&mut self, failed: u32, progress: &mut Progress) {
+        let has = |branch: u32| failed & 1 << branch == 0;
+        if has(BRANCH_COPIED) {
+            return;
+        }
+        self.audio.pipe = None;
+        if has(BRANCH_SPARE) {
+            self.sound = Sound::Elsewhere;
+        } else {
+            progress.assembly.no_sound();
+            self.settle();
+        }
+    }
+
+    /// The sound comes where it does now.
+    fn settle(&mut self) {
+        self.sound = Sound::Settled;
+        self.spare = None;
     }
 }
 
+/// Waits until there is something to read.
+async fn readable(pipe: Option<&pipe::Receiver>) {
+    match pipe {
+        // An error shows when it is read.
+        Some(pipe) => drop(pipe.readable().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits until another branch of the tee has failed. Cancel safe.
+async fn failed_branches(failed: &mut watch::Receiver<u32>) -> u32 {
+    if failed.changed().await.is_err() {
+        // It says nothing more.
+        std::future::pending::<()>().await;
+    }
+    *failed.borrow_and_update()
+}
+
 impl Track {
+    fn of_sound(pipe: Option<pipe::Receiver>) -> Self {
+        Self { pipe, reader: Reader::new(Limits { media_bytes: 1 << 20, ..Limits::default() }) }
+    }
+
     const fn is_open(&self) -> bool {
         self.pipe.is_some()
     }

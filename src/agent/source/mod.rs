@@ -21,10 +21,8 @@ pub mod reconnect;
 pub mod redact;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use tokio::time::sleep;
 
 use self::arguments::{Profile, Resolved, Timeouts};
@@ -32,8 +30,6 @@ use self::ffmpeg::{Ended, Life};
 use self::reconnect::{Attempts, Next, Outcome, first_delay};
 use crate::agent::hub::{Hub, Limits};
 use crate::agent::unit::{Secrets, UnitContext};
-use crate::media::clock::next_run;
-use crate::media::frame::{RunId, UtcMicros};
 use crate::plan::report::{Reason, UnitState};
 use crate::plan::unit::{Credentials, Ingest, Location, SecretKey, Source};
 
@@ -43,16 +39,6 @@ const PROFILE_FOR: Duration = Duration::from_hours(1);
 const SECRETS_EVERY: Duration = Duration::from_secs(1);
 /// Profiles that follow one another without a wait. More than there are steps in any of them is a loop.
 const MOST_AT_ONCE: u32 = 8;
-
-/// Newest name of a run in this process: names are strictly increasing, whatever the clock does.
-static NEWEST_RUN: AtomicU64 = AtomicU64::new(0);
-
-fn name_run() -> RunId {
-    let now = UtcMicros::from_timestamp(Timestamp::now());
-    let name = |previous: u64| next_run(Some(RunId(previous)), now).0;
-    let previous = NEWEST_RUN.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |previous| Some(name(previous)));
-    RunId(name(previous.unwrap_or_else(|previous| previous)))
-}
 
 /// Runs the unit until `context.cancel` is cancelled. The hub is in `context.registry.hubs` under the camera's key from the
 /// beginning and is closed and taken out at the end. When its attempts are used up the unit is [`UnitState::Failed`] and
@@ -151,14 +137,7 @@ impl Unit<'_> {
                 return Ended { reason, message, profile, at_once: false, pictures_for: None };
             }
         };
-        let life = Life {
-            context: self.context,
-            hub: self.hub,
-            ingest: self.ingest,
-            invocation: &invocation,
-            profile,
-            next_run: name_run,
-        };
+        let life = Life { context: self.context, hub: self.hub, ingest: self.ingest, invocation: &invocation, profile };
         life.run().await
     }
 

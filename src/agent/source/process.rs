@@ -21,10 +21,12 @@ use rustix::process::{Resource, Rlimit, prlimit};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::unix::pipe;
 use tokio::process::{Child, ChildStderr, Command};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::arguments::Invocation;
+use super::classify::{failed_branch, is_expected};
 use super::redact::Redactor;
 use crate::agent::unit::LogBuffer;
 
@@ -65,6 +67,8 @@ pub struct Process {
     /// It is being ended: what it says of that is no news.
     quiet: Arc<AtomicBool>,
     messages: JoinHandle<Vec<String>>,
+    /// Which branches of its tee have failed, a bit each.
+    pub failed: watch::Receiver<u32>,
 }
 
 /// How it is ended.
@@ -84,6 +88,8 @@ pub struct Tracks {
     pub video: pipe::Receiver,
     /// Fragmented MP4 with the sound, when some is expected.
     pub audio: Option<pipe::Receiver>,
+    /// The sound as it is, when that is asked for.
+    pub spare: Option<pipe::Receiver>,
 }
 
 /// A pipe: what we read, what FFmpeg writes.
@@ -98,25 +104,42 @@ fn track_pipe(bytes: Option<i32>) -> io::Result<(pipe::Receiver, PipeWriter)> {
 
 /// Starts `ffmpeg`, found by `PATH`. Its redacted messages go to `logs`.
 pub async fn spawn(invocation: &Invocation, logs: Arc<LogBuffer>) -> io::Result<(Process, Tracks)> {
+    let stdin = if invocation.input.is_some() { Stdio::piped() } else { Stdio::null() };
+    spawn_with(invocation, stdin, logs).await
+}
+
+/// The same with a track of another one on its standard input.
+pub async fn spawn_behind(
+    track: pipe::Receiver,
+    invocation: &Invocation,
+    logs: Arc<LogBuffer>,
+) -> io::Result<(Process, Tracks)> {
+    spawn_with(invocation, Stdio::from(track.into_blocking_fd()?), logs).await
+}
+
+async fn spawn_with(invocation: &Invocation, stdin: Stdio, logs: Arc<LogBuffer>) -> io::Result<(Process, Tracks)> {
     let (video, video_end) = track_pipe(Some(VIDEO_PIPE_BYTES))?;
     let mut command = Command::new("ffmpeg");
     command
         .args(&invocation.arguments)
         .env_clear()
         .envs(ENVIRONMENT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
-        .stdin(if invocation.input.is_some() { Stdio::piped() } else { Stdio::null() })
+        .stdin(stdin)
         .stdout(Stdio::from(video_end))
         .stderr(Stdio::piped())
         .process_group(0)
         .kill_on_drop(true);
-    let mut audio = None;
-    if invocation.audio {
-        let (reader, audio_end) = track_pipe(None)?;
-        audio = Some(reader);
-        command
-            .fd_mappings(vec![FdMapping { parent_fd: OwnedFd::from(audio_end), child_fd: 3 }])
-            .map_err(io::Error::other)?;
-    }
+    let mut mappings = Vec::new();
+    let mut more = |wanted: bool, child_fd: i32| -> io::Result<Option<pipe::Receiver>> {
+        if !wanted {
+            return Ok(None);
+        }
+        let (reader, end) = track_pipe(None)?;
+        mappings.push(FdMapping { parent_fd: OwnedFd::from(end), child_fd });
+        Ok(Some(reader))
+    };
+    let (audio, spare) = (more(invocation.audio, 3)?, more(invocation.spare, 4)?);
+    command.fd_mappings(mappings).map_err(io::Error::other)?;
     let mut child = command.spawn()?;
     // The command holds our copies of the writing ends: without them gone, the end of FFmpeg would not be the end of the pipes.
     drop(command);
@@ -127,11 +150,12 @@ pub async fn spawn(invocation: &Invocation, logs: Arc<LogBuffer>) -> io::Result<
     }
     let redactor = Redactor::new(invocation.secrets.iter().cloned());
     let quiet = Arc::new(AtomicBool::new(false));
+    let (tell, failed) = watch::channel(0);
     let messages = match child.stderr.take() {
-        Some(stderr) => tokio::spawn(read_messages(stderr, redactor, logs, quiet.clone())),
+        Some(stderr) => tokio::spawn(read_messages(stderr, redactor, logs, quiet.clone(), tell)),
         None => tokio::spawn(async { Vec::new() }),
     };
-    Ok((Process { child, group, quiet, messages }, Tracks { video, audio }))
+    Ok((Process { child, group, quiet, messages, failed }, Tracks { video, audio, spare }))
 }
 
 async fn read_messages(
@@ -139,6 +163,7 @@ async fn read_messages(
     redactor: Redactor,
     logs: Arc<LogBuffer>,
     quiet: Arc<AtomicBool>,
+    failed: watch::Sender<u32>,
 ) -> Vec<String> {
     let mut kept = VecDeque::new();
     let mut reader = BufReader::new(stderr);
@@ -154,7 +179,10 @@ async fn read_messages(
             continue;
         }
         tracing::debug!(ffmpeg = %text);
-        if !quiet.load(Ordering::Relaxed) {
+        if let Some(branch) = failed_branch(&text) {
+            failed.send_modify(|failed| *failed |= 1 << branch);
+        }
+        if !quiet.load(Ordering::Relaxed) && !is_expected(&text) {
             logs.push("warning", format!("ffmpeg: {text}"));
         }
         if kept.len() == KEPT_LINES {
