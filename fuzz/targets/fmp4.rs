@@ -36,6 +36,7 @@ pub fn run(data: &[u8]) {
                         }
                     }
                 }
+                Ok(Some(Event::Message { data, .. })) => assert!(data.len() <= limits.header_bytes),
             }
         }
         // What is kept never exceeds a box, a piece and a header.

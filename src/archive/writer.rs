@@ -81,6 +81,11 @@ impl Writer {
         self.last.as_ref().map(|last| (last.run, last.last_sequence))
     }
 
+    /// UTC up to which there was video before this writer began.
+    pub fn recorded_to(&self) -> Option<UtcMicros> {
+        self.last.as_ref().map(|last| last.end)
+    }
+
     /// Takes what comes next. Writes nothing yet.
     pub fn push(&mut self, input: Input) {
         self.cutter.push(input);

@@ -425,6 +425,7 @@ mod tests {
                         pictures += 1;
                         keys += usize::from(picture.kind == FrameKind::Key);
                     }
+                    Event::Message { .. } => {}
                 }
             }
         }

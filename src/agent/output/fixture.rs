@@ -38,6 +38,7 @@ fn ffmpeg(arguments: &[&str]) -> (Track, Vec<Sample>) {
         match event {
             Event::Tracks(tracks) => track = tracks.into_iter().next(),
             Event::Sample(sample) => samples.push(sample),
+            Event::Message { .. } => {}
         }
     }
     (track.unwrap(), samples)

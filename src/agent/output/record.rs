@@ -11,11 +11,13 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 
 mod facts;
+mod floor;
 pub mod meter;
 mod sink;
 #[cfg(test)]
 mod tests;
 
+use floor::Floor;
 use meter::Meter;
 use sink::Sink;
 
@@ -28,7 +30,7 @@ use crate::archive::cut::{Input, Rules};
 use crate::archive::description::{Claim, RecordingKind};
 use crate::archive::index::RecordingPath;
 use crate::archive::{Archive, ArchiveError, ClipWriter};
-use crate::media::frame::RunId;
+use crate::media::frame::{RunId, UtcMicros};
 use crate::plan::report::{Reason, UnitState};
 use crate::plan::unit::{ObjectKey, Record, RecordMode};
 
@@ -226,6 +228,8 @@ struct Recorder<'a> {
     /// What was wrong with the disk since frames were last read: the reason of a loss.
     trouble: Option<Reason>,
     recording: bool,
+    /// What a hub replays and is not to be recorded (again).
+    floor: Option<Floor>,
 }
 
 impl<'a> Recorder<'a> {
@@ -240,6 +244,7 @@ impl<'a> Recorder<'a> {
             facts_at: Instant::now(),
             trouble: None,
             recording: false,
+            floor: None,
         }
     }
 
@@ -247,6 +252,9 @@ impl<'a> Recorder<'a> {
     async fn record(&mut self, mut gone: Pin<&mut impl Future<Output = ()>>) -> End {
         let hubs = &self.context.registry.hubs;
         let mut resume = self.sink.as_ref().and_then(Sink::resume_point);
+        let recorded_to = self.sink.as_ref().and_then(Sink::recorded_to);
+        self.floor = resume.zip(recorded_to).map(|((run, _), to)| Floor::recorded(run, to));
+        let begins = resume.is_none();
         loop {
             self.report_facts();
             if self.sink.as_ref().is_some_and(Sink::is_finished) {
@@ -264,6 +272,10 @@ impl<'a> Recorder<'a> {
                 hub = hubs.wait_for(&self.record.camera) => hub,
             };
             let (reader, events) = subscribe(&hub, resume.take());
+            if begins && !self.recording && !reader.has_more() {
+                let now = UtcMicros::from_timestamp(jiff::Timestamp::now());
+                self.floor = Some(Floor::beginning(now));
+            }
             let replaced = hubs.wait_while(&self.record.camera, &hub);
             tokio::pin!(replaced);
             let end = self.read(reader, events, gone.as_mut(), replaced.as_mut()).await;
@@ -349,7 +361,9 @@ impl<'a> Recorder<'a> {
         for event in events {
             let input = match event {
                 Event::Configuration { run, configuration } => Input::Configuration { run, configuration },
+                Event::Frame(frame) if self.floor.is_some_and(|floor| floor.is_above(&frame)) => continue,
                 Event::Frame(frame) => {
+                    self.floor = None;
                     if !self.recording {
                         self.recording = true;
                         self.context.set_state(UnitState::Running, Reason::Recording, "recording");

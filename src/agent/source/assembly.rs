@@ -617,6 +617,7 @@ mod tests {
                 sync: true,
                 payload: Bytes::from_static(payload),
                 producer_time: None,
+                fragment: 0,
             };
             self.assembly.video_sample(&sample, arrival, &mut self.effects)
         }
@@ -630,6 +631,7 @@ mod tests {
                 sync: true,
                 payload: Bytes::from_static(b"sound"),
                 producer_time: None,
+                fragment: 0,
             };
             let arrival = Self::at((number + 1) * 1024 * 1_000_000 / 48_000);
             self.assembly.audio_sample(&sample, arrival, &mut self.effects);

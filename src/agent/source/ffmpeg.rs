@@ -326,6 +326,7 @@ impl Life<'_> {
                         progress.assembly.audio_sample(&sample, arrival, effects);
                         Ok(())
                     }
+                    (Event::Message { .. }, _) => Ok(()),
                 };
                 match taken {
                     Ok(()) => {}

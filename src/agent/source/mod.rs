@@ -8,6 +8,7 @@
 //! | [`redact`] | pure: takes secrets out of messages |
 //! | [`assembly`] | no IO: samples of both tracks → runs of frames |
 //! | [`ffmpeg`] | one life of an FFmpeg, from start to end |
+//! | [`hub`] | a camera that another agent is connected to |
 //! | [`classify`] | pure: messages → reason, and what to do otherwise |
 //! | [`reconnect`] | pure: when it is stalled, when it is tried again |
 
@@ -16,6 +17,7 @@ pub mod assembly;
 pub mod classify;
 pub mod ffmpeg;
 pub mod guard;
+pub mod hub;
 pub mod process;
 pub mod reconnect;
 pub mod redact;
@@ -49,7 +51,10 @@ pub async fn run(context: UnitContext, ingest: Ingest) {
         bytes: usize::try_from(ingest.ring_bytes).unwrap_or(usize::MAX),
     }));
     context.registry.hubs.insert(context.object.key.clone(), hub.clone());
-    Unit { context: &context, hub: &hub, ingest: &ingest }.run().await;
+    match &ingest.source {
+        Source::Hub { address } => hub::run(&context, &hub, &ingest, address).await,
+        _ => Unit { context: &context, hub: &hub, ingest: &ingest }.run().await,
+    }
     hub.close();
     context.registry.hubs.remove(&context.object.key, &hub);
 }

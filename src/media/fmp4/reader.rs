@@ -2,11 +2,11 @@
 //! that was read into, not copies. Bounded in what it buffers; hostile bytes give an [`Error`], never a panic.
 //! Must not know codecs (that is [`crate::media::access_unit`]) nor where bytes come from.
 //!
-//! What is read: `moov` (movie and track timescale, edit list, sample entry, `trex` defaults), `moof` (`tfhd`, `tfdt`,
-//! `trun`), `mdat`, `prft`. Everything else is skipped without being buffered. Box numbers are those of ISO/IEC 14496-12.
+//! What is read: `moov` (movie and track timescale, edit list, sample entry, `trex` defaults), `moof` (`mfhd`, `tfhd`, `tfdt`,
+//! `trun`), `mdat`, `prft`, `emsg`. Everything else is skipped without being buffered. Box numbers are those of ISO/IEC 14496-12.
 
 use bytes::{Bytes, BytesMut};
-use mp4_atom::{FourCC, Mvhd, Prft, Tfdt, Tfhd, Trex, Trun};
+use mp4_atom::{Emsg, FourCC, Mfhd, Mvhd, Prft, Tfdt, Tfhd, Trex, Trun};
 use thiserror::Error;
 
 use crate::media::frame::UtcMicros;
@@ -106,6 +106,8 @@ pub struct Sample {
     pub payload: Bytes,
     /// The producer's wall clock (`prft`) of the fragment that it is the first sample of, if there was one.
     pub producer_time: Option<UtcMicros>,
+    /// Number of its fragment (`mfhd`); 0 where there is none.
+    pub fragment: u32,
 }
 
 /// What was read.
@@ -115,6 +117,13 @@ pub enum Event {
     Tracks(Vec<Track>),
     /// A sample.
     Sample(Sample),
+    /// An event message (`emsg`, ISO/IEC 23009-1 §5.10.3.3).
+    Message {
+        /// What kind of message.
+        scheme: String,
+        /// Its data.
+        data: Vec<u8>,
+    },
 }
 
 /// A sample whose bytes are still to come.
@@ -144,6 +153,8 @@ pub struct Reader {
     /// Bytes consumed since the start of the newest `moof`.
     since_moof: u64,
     producer_time: Option<(u32, UtcMicros)>,
+    /// Number of the newest `moof`.
+    fragment: u32,
     ready: std::collections::VecDeque<Event>,
 }
 
@@ -158,6 +169,7 @@ impl Reader {
             expected: Vec::new(),
             since_moof: 0,
             producer_time: None,
+            fragment: 0,
             ready: std::collections::VecDeque::new(),
         }
     }
@@ -225,6 +237,10 @@ impl Reader {
             MOOV => self.read_moov(&body)?,
             MOOF => self.read_moof(&body)?,
             PRFT => self.read_prft(&body)?,
+            EMSG => {
+                let message: Emsg = decode("emsg", EMSG, &body)?;
+                self.ready.push_back(Event::Message { scheme: message.scheme_id_uri, data: message.message_data });
+            }
             _ => self.read_mdat(&body, start + head.length as u64)?,
         }
         Ok(true)
@@ -270,6 +286,10 @@ impl Reader {
     fn read_moof(&mut self, body: &Bytes) -> Result<(), Error> {
         self.expected.clear();
         let producer = self.producer_time.take();
+        self.fragment = match child(body, MFHD, "moof")? {
+            Some(head) => decode::<Mfhd>("mfhd", MFHD, &head)?.sequence_number,
+            None => 0,
+        };
         for found in boxes(body, "moof") {
             let (kind, _, inner) = found?;
             if kind == TRAF {
@@ -351,6 +371,7 @@ impl Reader {
                 sync: sample.sync,
                 payload: body.slice(from..from + sample.size),
                 producer_time: sample.producer_time,
+                fragment: self.fragment,
             }));
         }
         Ok(())
@@ -370,10 +391,12 @@ const TFHD: FourCC = FourCC::new(b"tfhd");
 const TFDT: FourCC = FourCC::new(b"tfdt");
 const TRUN: FourCC = FourCC::new(b"trun");
 const MDAT: FourCC = FourCC::new(b"mdat");
+const MFHD: FourCC = FourCC::new(b"mfhd");
+const EMSG: FourCC = FourCC::new(b"emsg");
 const PRFT: FourCC = FourCC::new(b"prft");
 
 const fn is_kept(kind: FourCC) -> bool {
-    matches!(kind, MOOV | MOOF | MDAT | PRFT)
+    matches!(kind, MOOV | MOOF | MDAT | PRFT | EMSG)
 }
 
 /// A 64-bit NTP timestamp (RFC 5905 §6, era 0) as UTC.

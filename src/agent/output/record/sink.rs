@@ -7,7 +7,7 @@ use tokio::task::spawn_blocking;
 
 use crate::archive::cut::Input;
 use crate::archive::{ArchiveError, ClipWriter, Writer};
-use crate::media::frame::RunId;
+use crate::media::frame::{RunId, UtcMicros};
 use crate::plan::report::Reason;
 
 /// What frames go into.
@@ -22,6 +22,14 @@ impl Sink {
         match self {
             Self::Continuous(writer) => writer.resume_point(),
             Self::Clip(writer) => writer.resume_point(),
+        }
+    }
+
+    /// UTC up to which there was video before; a clip leaves out by itself what lies before its newest picture.
+    pub(super) fn recorded_to(&self) -> Option<UtcMicros> {
+        match self {
+            Self::Continuous(writer) => writer.recorded_to(),
+            Self::Clip(_) => None,
         }
     }
 
