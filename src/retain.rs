@@ -1,8 +1,9 @@
 //! `camera-operator retain`: applies an archive's retention, or previews it, from the command line. On a folder (`--root`) it
-//! does the work itself, when nobody else has the archive open; otherwise it asks the recorder that has (`--url`). Prints every
-//! deletion with its reason. Must not decide what goes.
+//! does the work itself, when nobody else has the archive open; otherwise it asks whoever has: `run` (`--url`), or in a cluster
+//! the archive's recorder (`--recorder`), to which it shows its ServiceAccount token. Prints every deletion with its reason. Must
+//! not decide what goes.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{ErrorKind, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -11,8 +12,10 @@ use anyhow::{Context as _, bail};
 use clap::ValueEnum;
 use jiff::Timestamp;
 
+use crate::agent::pod::secrets;
 use crate::agent::problem::Problem;
 use crate::agent::retention::rules;
+use crate::agent::unit::Secret;
 use crate::archive::index::RecordingPath;
 use crate::archive::layout::LOCK;
 use crate::archive::lock::Holder;
@@ -36,22 +39,28 @@ const IN_USE: u8 = 4;
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// The archive's folder. It is worked on directly, which nobody else may be doing at the time.
-    #[arg(long, value_name = "folder", required_unless_present = "url", conflicts_with = "url")]
+    #[arg(long, value_name = "folder", required_unless_present_any = ["url", "recorder"], conflicts_with_all = ["url", "recorder"])]
     root: Option<PathBuf>,
     /// Manifests with the rules, files or folders; without them the rules stand in the archive, as its recorder was last told.
     #[arg(short = 'f', long = "filename", value_name = "file or folder", requires = "root")]
     files: Vec<PathBuf>,
-    /// The recorder to ask, as in `http://127.0.0.1:8080`.
-    #[arg(long)]
+    /// The `camera-operator run` to ask, as in `http://127.0.0.1:8080`.
+    #[arg(long, conflicts_with = "recorder")]
     url: Option<reqwest::Url>,
+    /// In a cluster: the archive's recorder to ask, as in `http://default-archive.shop.svc:9090`.
+    #[arg(long, value_name = "URL")]
+    recorder: Option<reqwest::Url>,
+    /// The ServiceAccount token to show to the recorder; none is shown where there is no such file.
+    #[arg(long, value_name = "file", requires = "recorder")]
+    token_file: Option<PathBuf>,
     /// Namespace of the archive.
     #[arg(long, default_value = "default")]
     namespace: String,
-    /// Name of the archive.
+    /// Name of the archive, or `namespace/name`.
     #[arg(long, default_value = "default")]
     archive: String,
     /// Only this recording of the namespace.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "recorder")]
     recording: Option<String>,
     /// Print what would be deleted; delete nothing.
     #[arg(long)]
@@ -78,13 +87,24 @@ enum Output {
 /// # Errors
 /// When the archive cannot be read, the recorder cannot be asked, or a manifest is wrong.
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let outcome = match (&arguments.root, &arguments.url) {
-        (Some(root), _) => match on_folder(arguments, root)? {
+    let key = arguments.key()?;
+    let outcome = match (&arguments.root, &arguments.url, &arguments.recorder) {
+        (Some(root), ..) => match on_folder(arguments, &key, root)? {
             Some(outcome) => outcome,
             None => return Ok(ExitCode::from(IN_USE)),
         },
-        (None, Some(url)) => ask(arguments, url)?,
-        (None, None) => bail!("give --root <folder> or --url <recorder>"),
+        (None, Some(url), _) => {
+            let (kind, name) = match &arguments.recording {
+                Some(recording) => ("recordings", recording),
+                None => ("archives", &key.name),
+            };
+            ask(arguments, url, &["api", "v1", "namespaces", &key.namespace, kind, name], None)?
+        }
+        (None, None, Some(recorder)) => {
+            let token = arguments.token()?;
+            ask(arguments, recorder, &["v1", "archives", &key.namespace, &key.name], token)?
+        }
+        (None, None, None) => bail!("give --root <folder>, --url <address of run> or --recorder <address>"),
     };
     let text = match arguments.output {
         Output::Text => text(&outcome),
@@ -98,8 +118,32 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     Ok(if outcome.withheld.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(WITHHELD) })
 }
 
+impl Arguments {
+    /// Which archive is meant.
+    fn key(&self) -> anyhow::Result<ObjectKey> {
+        match self.archive.split_once('/') {
+            None => Ok(ObjectKey::new(&*self.namespace, &*self.archive)),
+            Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
+                Ok(ObjectKey::new(namespace, name))
+            }
+            Some(_) => bail!("--archive {} is no archive; write its name, or namespace/name", self.archive),
+        }
+    }
+
+    /// The token to show; a file that was named must be there.
+    fn token(&self) -> anyhow::Result<Option<Secret>> {
+        let usual = secrets::token_file(Path::new(secrets::FOLDER));
+        let path = self.token_file.as_ref().unwrap_or(&usual);
+        match std::fs::read_to_string(path) {
+            Ok(token) => Ok(Some(Secret::new(token.trim()))),
+            Err(error) if error.kind() == ErrorKind::NotFound && self.token_file.is_none() => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("cannot read the token in {}", path.display())),
+        }
+    }
+}
+
 /// Works on a folder; `None` when another process has it open, which is told.
-fn on_folder(arguments: &Arguments, root: &Path) -> anyhow::Result<Option<RetentionOutcome>> {
+fn on_folder(arguments: &Arguments, key: &ObjectKey, root: &Path) -> anyhow::Result<Option<RetentionOutcome>> {
     // Opening an archive makes one; here that would only hide a mistyped path.
     if !root.join(LOCK).is_file() {
         bail!(
@@ -112,13 +156,13 @@ fn on_folder(arguments: &Arguments, root: &Path) -> anyhow::Result<Option<Retent
         Err(error @ ArchiveError::Locked { .. }) => {
             eprintln!(
                 "camera-operator: {error}.\nAsk it instead: camera-operator retain --url http://127.0.0.1:8080 --namespace {} --archive {}",
-                arguments.namespace, arguments.archive
+                key.namespace, key.name
             );
             return Ok(None);
         }
         Err(error) => return Err(error.into()),
     };
-    let told = if arguments.files.is_empty() { None } else { Some(rules_of(arguments, root)?) };
+    let told = if arguments.files.is_empty() { None } else { Some(rules_of(arguments, key, root)?) };
     let in_force = match &told {
         Some(rules) => rules.clone(),
         None => retention_run::read_state(&archive)?.rules,
@@ -128,7 +172,7 @@ fn on_folder(arguments: &Arguments, root: &Path) -> anyhow::Result<Option<Retent
     }
     let now = Timestamp::now();
     let next_run = Schedule::parse(&in_force.schedule, &in_force.time_zone)?.next_after(now)?;
-    let only = arguments.recording.as_ref().map(|name| RecordingPath::new(arguments.namespace.clone(), name.clone()));
+    let only = arguments.recording.as_ref().map(|name| RecordingPath::new(key.namespace.clone(), name.clone()));
     let request = Request {
         only: only.transpose().context("--recording")?,
         confirmed: arguments.confirm,
@@ -147,7 +191,7 @@ fn on_folder(arguments: &Arguments, root: &Path) -> anyhow::Result<Option<Retent
 }
 
 /// The rules that manifests give to the archive that is meant.
-fn rules_of(arguments: &Arguments, root: &Path) -> anyhow::Result<ArchiveRules> {
+fn rules_of(arguments: &Arguments, key: &ObjectKey, root: &Path) -> anyhow::Result<ArchiveRules> {
     let loaded = check::load(&arguments.files);
     // Retention needs no Secret.
     let problems: Vec<String> = loaded
@@ -161,8 +205,7 @@ fn rules_of(arguments: &Arguments, root: &Path) -> anyhow::Result<ArchiveRules> 
     }
     let environment = Environment { agent: "retain".to_owned(), data: root.display().to_string() };
     let planned = plan(&loaded.manifests.objects(), &environment).plan;
-    let key = ObjectKey::new(&*arguments.namespace, &*arguments.archive);
-    let Some(archive) = planned.archives.iter().find(|archive| archive.key == key) else {
+    let Some(archive) = planned.archives.iter().find(|archive| archive.key == *key) else {
         let known: Vec<String> = planned.archives.iter().map(|archive| archive.key.to_string()).collect();
         bail!(
             "the manifests have no archive {key} ({}); say which is meant with --namespace and --archive",
@@ -172,26 +215,30 @@ fn rules_of(arguments: &Arguments, root: &Path) -> anyhow::Result<ArchiveRules> 
     Ok(rules(archive, &planned.recordings))
 }
 
-/// Asks the recorder.
-fn ask(arguments: &Arguments, url: &reqwest::Url) -> anyhow::Result<RetentionOutcome> {
+/// Asks whoever has the archive open; `object` is the path of what is meant.
+fn ask(
+    arguments: &Arguments,
+    url: &reqwest::Url,
+    object: &[&str],
+    token: Option<Secret>,
+) -> anyhow::Result<RetentionOutcome> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let (kind, name) = match &arguments.recording {
-            Some(recording) => ("recordings", recording),
-            None => ("archives", &arguments.archive),
-        };
         let verb = if arguments.preview { "preview" } else { "run" };
         let mut target = url.clone();
         target
             .path_segments_mut()
             .map_err(|()| anyhow::anyhow!("{url} is not the address of a recorder; write http://127.0.0.1:8080"))?
             .pop_if_empty()
-            .extend(["api", "v1", "namespaces", &arguments.namespace, kind, name, "retention", verb]);
+            .extend(object.iter().chain(&["retention", verb]));
         if arguments.confirm {
             target.set_query(Some("confirm=true"));
         }
         let client = reqwest::Client::builder().connect_timeout(Duration::from_secs(10)).build()?;
-        let request = if arguments.preview { client.get(target.clone()) } else { client.post(target.clone()) };
+        let mut request = if arguments.preview { client.get(target.clone()) } else { client.post(target.clone()) };
+        if let Some(token) = token {
+            request = request.bearer_auth(token.expose());
+        }
         if std::io::stderr().is_terminal() {
             eprintln!("asking {target}");
         }

@@ -9,6 +9,7 @@
     reason = "a test ends at the first thing that is not as it should be"
 )]
 
+pub mod agent;
 pub mod camera;
 pub mod clock;
 pub mod cluster;
@@ -19,7 +20,9 @@ pub mod manifest;
 pub mod peer;
 pub mod process;
 pub mod program;
+pub mod service;
 pub mod tap;
+pub mod token;
 
 use std::time::{Duration, Instant};
 

@@ -249,12 +249,16 @@ impl Program {
 
     /// The media files of a recording, in order of their names, which is that of time as long as no clock steps.
     pub fn media_files(&self, recording: &str) -> Vec<PathBuf> {
-        let folder = self.recording_folder(recording);
-        let mut files = files_beneath(&folder);
-        files.retain(|path| path.extension().is_some_and(|extension| extension == "mp4"));
-        files.sort_by_key(|path| order(path));
-        files
+        media_files_beneath(&self.recording_folder(recording))
     }
+}
+
+/// The media files of a recording's folder, in order of their names.
+pub fn media_files_beneath(folder: &Path) -> Vec<PathBuf> {
+    let mut files = files_beneath(folder);
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "mp4"));
+    files.sort_by_key(|path| order(path));
+    files
 }
 
 /// `37.mp4` comes before `37-1.mp4`, and that before `38.mp4`.

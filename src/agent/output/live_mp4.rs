@@ -1,6 +1,7 @@
 //! A camera's frames as endless fragmented MP4, for recorders in other pods: every frame is one fragment, so that nothing is
 //! held back, with its capture time (`prft`) and the low 32 bits of its sequence number (`mfhd`). It ends with the run or the
-//! configuration; the reader asks again with `?after=run:sequence` and misses nothing that the hub still has. Must not slow
+//! configuration; the reader asks again with `?after=run:sequence` (and `&ended=true` once it knows that this run has ended) and misses nothing
+//! that the hub still has. Must not slow
 //! the hub, nor keep more of it alive than one batch for a client that has stopped reading.
 
 use std::collections::VecDeque;
@@ -69,6 +70,9 @@ impl Cameras {
 #[derive(Debug, Deserialize)]
 struct Parameters {
     after: Option<String>,
+    /// The client knows that the run of `after` has ended.
+    #[serde(default)]
+    ended: bool,
 }
 
 /// `run:sequence`.
@@ -85,6 +89,7 @@ async fn live(
     let key = ObjectKey { namespace, name };
     let hub =
         cameras.registry.hubs.get(&key).ok_or_else(|| Problem::not_found(format!("No camera {key} runs here.")))?;
+    let mut resumed = None;
     let reader = match parameters.after.as_deref() {
         None => hub.subscribe(Reach::Whole),
         Some(after) => {
@@ -93,12 +98,13 @@ async fn live(
                     "`after` must be run:sequence of the last frame that was received, such as 1795223829123:42.",
                 )
             })?;
+            resumed = (!parameters.ended).then_some((run, sequence));
             hub.subscribe_after(run, sequence)
         }
     };
     drop(hub);
-    let mut body =
-        Live { reader: reader.in_batches_of(BATCH), events: VecDeque::new(), chunks: VecDeque::new(), begun: false };
+    let reader = reader.in_batches_of(BATCH);
+    let mut body = Live { reader, resumed, events: VecDeque::new(), chunks: VecDeque::new(), begun: false };
     let first = tokio::time::timeout(FIRST_FRAME, body.first()).await;
     let Ok(Some(headers)) = first else {
         return Err(cameras.why_not(key));
@@ -112,6 +118,8 @@ async fn live(
 
 struct Live {
     reader: Reader,
+    /// What the client had last, of a run whose end it has not been told.
+    resumed: Option<(RunId, u64)>,
     events: VecDeque<Event>,
     chunks: VecDeque<Bytes>,
     /// The header has been written: another one cannot follow.
@@ -126,21 +134,26 @@ impl Live {
         self.events.pop_front()
     }
 
-    /// Waits for the first frame and tells what it is.
+    /// Waits for the first frame and tells what it is; or for the end of the run that the client was in, which is then all
+    /// that the body holds.
     async fn first(&mut self) -> Option<HeaderMap> {
         loop {
-            let Event::Configuration { run, configuration } = self.event().await? else { continue };
+            let (run, configuration) = match self.event().await? {
+                Event::Configuration { run, configuration } => (run, configuration),
+                Event::Ended(ending) => match self.resumed {
+                    Some((run, sequence)) if run == ending.run => {
+                        self.chunks.push_back(ending_message(&ending));
+                        return Some(headers(run, 0, sequence.saturating_add(1)));
+                    }
+                    _ => continue,
+                },
+                Event::Frame(_) | Event::Lost(_) => continue,
+            };
             self.begun = true;
             self.chunks.push_back(write_header(&configuration, true));
             let Event::Frame(frame) = self.event().await? else { continue };
             self.push(&frame);
-            let mut headers = HeaderMap::new();
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("video/mp4"));
-            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-            headers.insert(RUN_HEADER, HeaderValue::from(run.0));
-            headers.insert(GENERATION_HEADER, HeaderValue::from(configuration.generation));
-            headers.insert(SEQUENCE_HEADER, HeaderValue::from(frame.sequence));
-            return Some(headers);
+            return Some(headers(run, configuration.generation, frame.sequence));
         }
     }
 
@@ -171,6 +184,16 @@ impl Live {
             }
         }
     }
+}
+
+fn headers(run: RunId, generation: u32, sequence: u64) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("video/mp4"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(RUN_HEADER, HeaderValue::from(run.0));
+    headers.insert(GENERATION_HEADER, HeaderValue::from(generation));
+    headers.insert(SEQUENCE_HEADER, HeaderValue::from(sequence));
+    headers
 }
 
 /// The end of a run, in band, where readers of media skip it.

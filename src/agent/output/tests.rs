@@ -389,6 +389,12 @@ async fn frames_for_recorders_are_whole_and_go_on_where_they_were() {
     assert_eq!(after.headers()["x-camera-sequence"], "42");
     assert_eq!(samples(&after.bytes().await.unwrap()).len(), frames.len() - 42);
 
+    // Who was cut off just before the end is told of it, once.
+    let last = format!("{url}?after={}:{}", run.0, frames.len() - 1);
+    let told = client.get(&last).send().await.unwrap();
+    assert_eq!(told.headers()["x-camera-run"].to_str().unwrap(), run.0.to_string());
+    assert!(String::from_utf8_lossy(&told.bytes().await.unwrap()).contains("\"reason\":\"Stalled\""));
+
     // A changed configuration ends the body; who asks again gets the new one.
     let mut changed = (*configuration).clone();
     changed.generation = 1;

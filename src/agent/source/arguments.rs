@@ -73,11 +73,13 @@ impl fmt::Debug for Resolved {
     }
 }
 
-/// Time-outs that FFmpeg keeps by itself.
+/// Limits that FFmpeg keeps by itself.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
     /// No byte for so long ends FFmpeg: a net below the driver's own rules, and what ends an orphan.
     pub silence_micros: u64,
+    /// Whether an HTTP server may send it to another address, which nobody has looked at.
+    pub redirects: bool,
 }
 
 /// What to start.
@@ -91,6 +93,8 @@ pub struct Invocation {
     pub secrets: Vec<String>,
     /// Where it connects, to find out whether anybody is there: host and port, when it is a TCP protocol.
     pub peer: Option<(String, u16)>,
+    /// The host that it connects to, by whatever protocol.
+    pub host: Option<String>,
     /// Whether sound is expected.
     pub audio: bool,
     /// Whether sound comes a second time as it is, in NUT, for [`convert`]: MP4 may not be able to carry it.
@@ -162,12 +166,18 @@ pub fn build(source: &Source, resolved: &Resolved, profile: Profile, timeouts: T
                 // Motion JPEG over HTTP tells no times.
                 options.push(option("use_wallclock_as_timestamps", 1));
             }
+            if !timeouts.redirects {
+                options.push(option("max_redirects", 0));
+            }
             let address = Address::new(location, resolved, &["http", "https"], 80)?;
             Ok(network(address, "http,https,tcp,tls,crypto", &options, resolved, profile))
         }
         Source::Hls { location, .. } => {
             let mut options = probing(profile, 2_000_000);
             options.push(option("rw_timeout", timeouts.silence_micros));
+            if !timeouts.redirects {
+                options.push(option("max_redirects", 0));
+            }
             let address = Address::new(location, resolved, &["http", "https"], 80)?;
             // Segments come in bursts: paced, they play as they were recorded.
             let profile = Profile { paced: true, ..profile };
@@ -235,6 +245,7 @@ struct Address {
     /// Whether it may be seen by others on this machine.
     secret: bool,
     peer: Option<(String, u16)>,
+    host: String,
 }
 
 impl Address {
@@ -265,7 +276,8 @@ impl Address {
             "rtsps" => 322,
             _ => port,
         };
-        let peer = Some((host.trim_matches(['[', ']']).to_owned(), url.port().unwrap_or(default)));
+        let host_name = host.trim_matches(['[', ']']).to_owned();
+        let peer = Some((host_name.clone(), url.port().unwrap_or(default)));
         // A query may hold a token, whoever wrote it.
         let mut secret = from_secret || url.query().is_some();
         let mut text = text.to_owned();
@@ -279,7 +291,7 @@ impl Address {
             text = format!("{}://{}:{}@{host}{rest}", url.scheme(), encoded(user), encoded(password));
             secret = true;
         }
-        Ok(Self { url: text, secret, peer })
+        Ok(Self { url: text, secret, peer, host: host_name })
     }
 }
 
@@ -339,6 +351,7 @@ fn network(address: Address, protocols: &str, options: &[Opt], resolved: &Resolv
         input,
         secrets: secrets(&address, resolved),
         peer: address.peer,
+        host: Some(address.host),
         audio: profile.audio != AudioMode::Leave,
         spare,
     }
@@ -461,7 +474,7 @@ pub fn convert() -> Invocation {
     push(&mut arguments, &CONTAINER);
     push(&mut arguments, &EACH_MOMENT);
     push(&mut arguments, &["pipe:1"]);
-    Invocation { arguments, input: None, secrets: Vec::new(), peer: None, audio: false, spare: false }
+    Invocation { arguments, input: None, secrets: Vec::new(), peer: None, host: None, audio: false, spare: false }
 }
 
 /// Pictures: a fragment for each, written at once.
@@ -517,7 +530,7 @@ fn v4l2(
     } else {
         outputs(&mut arguments, &["-c:v", "copy"], "", SILENT, false);
     }
-    Ok(Invocation { arguments, input: None, secrets: Vec::new(), peer: None, audio: false, spare: false })
+    Ok(Invocation { arguments, input: None, secrets: Vec::new(), peer: None, host: None, audio: false, spare: false })
 }
 
 struct TestPicture<'a> {
@@ -553,7 +566,7 @@ fn test(picture: &TestPicture<'_>, audio: bool, profile: Profile) -> Invocation 
     video.extend(["-g", &group, "-keyint_min", &group]);
     let encoded = Profile { audio: AudioMode::Aac, ..SILENT };
     outputs(&mut arguments, &video, "1:a:0?", if audio { encoded } else { SILENT }, false);
-    Invocation { arguments, input: None, secrets: Vec::new(), peer: None, audio, spare: false }
+    Invocation { arguments, input: None, secrets: Vec::new(), peer: None, host: None, audio, spare: false }
 }
 
 /// Escaped for an option of a filter in a filter graph (FFmpeg's utilities manual, "Quoting and escaping": twice, once for the
@@ -578,7 +591,7 @@ mod tests {
     use super::*;
     use crate::plan::unit::SecretKey;
 
-    const TIMEOUTS: Timeouts = Timeouts { silence_micros: 15_000_000 };
+    const TIMEOUTS: Timeouts = Timeouts { silence_micros: 15_000_000, redirects: true };
 
     fn rtsp(url: &str) -> Source {
         Source::Rtsp { location: Location::Url(url.into()), transport: RtspTransport::Tcp, credentials: None }
@@ -594,6 +607,21 @@ mod tests {
 
     fn line(invocation: &Invocation) -> String {
         invocation.arguments.join(" ")
+    }
+
+    #[test]
+    fn where_addresses_are_guarded_no_server_may_send_it_elsewhere() {
+        let location = || Location::Url("http://192.0.2.10/video".into());
+        let limits = Timeouts { redirects: false, ..TIMEOUTS };
+        for source in [
+            Source::Http { location: location(), credentials: None },
+            Source::Hls { location: location(), credentials: None },
+        ] {
+            let invocation = build(&source, &Resolved::default(), Profile::default(), limits).expect("acceptable");
+            assert!(line(&invocation).contains("-max_redirects 0 "), "{}", line(&invocation));
+            assert_eq!(invocation.host.as_deref(), Some("192.0.2.10"));
+            assert!(!line(&built(&source, &Resolved::default(), Profile::default())).contains("max_redirects"));
+        }
     }
 
     #[test]

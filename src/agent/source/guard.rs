@@ -1,12 +1,17 @@
 //! Where sources may not connect to: the plan of a pod refuses what only the cluster itself should reach, so that a manifest
-//! cannot make an agent read it (server-side request forgery). Must not connect anywhere.
+//! cannot make an agent read it (server-side request forgery). Looks names up, and must not connect anywhere.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use ipnet::IpNet;
+use tokio::time::timeout;
 
 use crate::plan::unit::SourceGuard;
+
+/// How long a name may take to be looked up.
+const LOOK_UP: Duration = Duration::from_secs(5);
 
 /// What the plan in force refuses; nothing until one does.
 #[derive(Debug, Default)]
@@ -15,21 +20,52 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// Puts a plan's rules in force. What is neither an address nor a network is told and left out.
+    /// Puts a plan's rules in force. When one of them cannot be read, all is refused until it is put right.
     pub fn set(&self, rules: Option<&SourceGuard>) {
         let networks = rules.map(|rules| {
-            let read = |text: &String| match network(text) {
-                Some(network) => Some(network),
-                None => {
-                    tracing::error!(
-                        "guard.refused: {text} is neither an IP address nor a network; write 10.96.0.1 or 10.96.0.0/12"
-                    );
-                    None
-                }
-            };
-            Arc::new(rules.refused.iter().filter_map(read).collect())
+            let networks: Option<Vec<IpNet>> = rules.refused.iter().map(|text| network(text)).collect();
+            Arc::new(networks.unwrap_or_else(|| {
+                let refused = &rules.refused;
+                tracing::error!(
+                    "guard.refused must hold IP addresses and networks, such as 10.96.0.1 and 10.96.0.0/12: {refused:?}; \
+                     no source may connect anywhere"
+                );
+                ["0.0.0.0/0", "::/0"].iter().filter_map(|all| network(all)).collect()
+            }))
         });
         *self.refused.write().unwrap_or_else(PoisonError::into_inner) = networks;
+    }
+
+    /// Whether there are rules.
+    pub fn is_set(&self) -> bool {
+        self.refused.read().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// Looks a host up and sees that a source may connect to all of its addresses. FFmpeg looks it up again: a name whose
+    /// answer changes in between is not caught here, but by the pod's network policy.
+    ///
+    /// # Errors
+    /// One sentence that says which address is refused, or that there is none.
+    pub async fn look_up(&self, host: &str) -> Result<(), String> {
+        if !self.is_set() {
+            return Ok(());
+        }
+        let found = timeout(LOOK_UP, tokio::net::lookup_host((host, 0))).await;
+        let addresses = match found {
+            Ok(Ok(addresses)) => addresses,
+            Ok(Err(error)) => return Err(format!("the name {host} cannot be looked up: {error}")),
+            Err(_) => return Err(format!("the name {host} cannot be looked up: no answer within {LOOK_UP:?}")),
+        };
+        for address in addresses {
+            let address = address.ip();
+            if !self.allows(address) {
+                return Err(format!(
+                    "{host} is {address}, and a source in a cluster may not be on the pod itself, its node's link or the API \
+                     server; write the address that the camera has in its network"
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// Whether a source may connect to an address.
@@ -76,7 +112,7 @@ mod tests {
         let guard = Guard::default();
         let allows = |text: &str| guard.allows(text.parse().unwrap());
         assert!(allows("127.0.0.1"), "without rules, as in run");
-        guard.set(Some(&SourceGuard { refused: vec!["10.96.0.1".into(), "fd00::/64".into(), "rubbish".into()] }));
+        guard.set(Some(&SourceGuard { refused: vec!["10.96.0.1".into(), "fd00::/64".into()] }));
         for refused in [
             "127.0.0.1",
             "127.8.8.8",
@@ -101,7 +137,20 @@ mod tests {
         for allowed in ["192.0.2.10", "10.96.0.2", "192.168.1.20", "2001:db8::1", "fd01::7"] {
             assert!(allows(allowed), "{allowed}");
         }
+        guard.set(Some(&SourceGuard { refused: vec!["rubbish".into()] }));
+        assert!(!allows("192.0.2.10") && !allows("2001:db8::1"), "what cannot be read allows nothing");
         guard.set(None);
         assert!(allows("::1"));
+    }
+
+    #[tokio::test]
+    async fn names_are_looked_up() {
+        let guard = Guard::default();
+        assert_eq!(guard.look_up("localhost").await, Ok(()));
+        guard.set(Some(&SourceGuard { refused: Vec::new() }));
+        let refused = guard.look_up("localhost").await.unwrap_err();
+        assert!(refused.contains("localhost is ") && refused.contains("write the address"), "{refused}");
+        assert!(guard.look_up("::1").await.is_err());
+        assert_eq!(guard.look_up("192.0.2.10").await, Ok(()));
     }
 }

@@ -134,7 +134,8 @@ impl Unit<'_> {
     }
 
     async fn attempt(&self, resolved: &Resolved, profile: Profile) -> Ended {
-        let timeouts = Timeouts { silence_micros: silence(self.ingest) };
+        let guard = &self.context.registry.source_guard;
+        let timeouts = Timeouts { silence_micros: silence(self.ingest), redirects: !guard.is_set() };
         let invocation = match arguments::build(&self.ingest.source, resolved, profile, timeouts) {
             Ok(invocation) => invocation,
             Err(error) => {
@@ -142,6 +143,11 @@ impl Unit<'_> {
                 return Ended { reason, message, profile, at_once: false, pictures_for: None };
             }
         };
+        if let Some(host) = &invocation.host
+            && let Err(message) = guard.look_up(host).await
+        {
+            return Ended { reason: Reason::Unreachable, message, profile, at_once: false, pictures_for: None };
+        }
         let life = Life { context: self.context, hub: self.hub, ingest: self.ingest, invocation: &invocation, profile };
         life.run().await
     }

@@ -8,6 +8,7 @@ use reqwest::header::HeaderMap;
 use reqwest::{Response, StatusCode, Url};
 
 use super::decoder::Begin;
+use super::relay::Position;
 use crate::agent::output::live_mp4::{GENERATION_HEADER, RUN_HEADER, SEQUENCE_HEADER};
 use crate::agent::problem::Problem;
 use crate::agent::unit::Secret;
@@ -111,18 +112,19 @@ impl Client {
     /// Asks for what follows `position`; without one for all that is there (`everything`) or for what is newest.
     pub fn request(
         &self,
-        position: Option<(RunId, u64)>,
+        position: Option<Position>,
         everything: bool,
         token: Option<Secret>,
     ) -> impl Future<Output = Result<Answer, Failure>> + use<> {
         let mut request = self.http.get(self.live.clone());
         let after = match position {
-            Some((run, sequence)) => Some(format!("{run}:{sequence}")),
+            Some(Position { run, sequence, .. }) => Some(format!("{run}:{sequence}")),
             // No run has this name, so nothing is left out.
             None => everything.then(|| "0:0".to_owned()),
         };
         if let Some(after) = after {
-            request = request.query(&[("after", after)]);
+            let ended = position.is_some_and(|position| position.ended).to_string();
+            request = request.query(&[("after", after), ("ended", ended)]);
         }
         if let Some(token) = token {
             request = request.bearer_auth(token.expose());

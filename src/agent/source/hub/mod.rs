@@ -176,7 +176,7 @@ impl Unit<'_> {
             };
             let mut pieces = Vec::new();
             let taken = decoder.take(&chunk, |piece| pieces.push(piece));
-            if !pieces.is_empty() {
+            if pieces.iter().any(|piece| matches!(piece, Piece::Frame(..))) {
                 newest = Instant::now();
                 first.get_or_insert(newest);
             }

@@ -71,6 +71,17 @@ fn hash(frame: &Frame) -> u64 {
     hasher.finish()
 }
 
+/// The last frame that came, by the other agent's names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// Its run.
+    pub run: RunId,
+    /// Its sequence.
+    pub sequence: u64,
+    /// Whether the other agent has said that the run ended.
+    pub ended: bool,
+}
+
 /// How far local frames are from those that came.
 #[derive(Debug, Clone, Copy, Default)]
 struct Offsets {
@@ -94,6 +105,10 @@ struct Current {
     received: Arc<Configuration>,
     pictures: VecDeque<Seen>,
     sound: Option<Seen>,
+    /// Another agent has taken over, and its sound has not come to what is new.
+    seeks_sound: bool,
+    /// The other agent has said that the run which feeds it ended.
+    over: bool,
     /// Local readers have been told that it ended.
     ended: bool,
 }
@@ -146,14 +161,19 @@ impl Relay {
         Self { resumable, current: None, joining: None, away: None, floor: None }
     }
 
-    /// The last frame that came, by the other agent's names: what to ask to go on after.
-    pub fn position(&self) -> Option<(RunId, u64)> {
+    /// What to ask to go on after.
+    pub fn position(&self) -> Option<Position> {
         if let Some(joining) = &self.joining
             && let Some((_, last)) = joining.frames.last()
         {
-            return Some((joining.run, last.sequence));
+            return Some(Position { run: joining.run, sequence: last.sequence, ended: false });
         }
-        self.current.as_ref().map(|current| (current.upstream, current.next_upstream.saturating_sub(1)))
+        let current = self.current.as_ref()?;
+        Some(Position {
+            run: current.upstream,
+            sequence: current.next_upstream.saturating_sub(1),
+            ended: current.over,
+        })
     }
 
     /// Takes a frame; `configuration` is what it needs.
@@ -192,9 +212,8 @@ impl Relay {
         if self.joining.as_ref().is_some_and(|joining| joining.run == ending.run) {
             self.decide(now, effects);
         }
-        if self.current.as_ref().is_none_or(|current| current.upstream != ending.run) {
-            return;
-        }
+        let Some(current) = self.current.as_mut().filter(|current| current.upstream == ending.run) else { return };
+        current.over = true;
         if ending.reason == Reason::ShuttingDown {
             // Another agent may have the same camera already.
             self.cut(ending.reason, ending.message, now);
@@ -255,6 +274,8 @@ impl Relay {
             received: configuration.clone(),
             pictures: VecDeque::new(),
             sound: None,
+            seeks_sound: false,
+            over: false,
             ended: false,
         });
     }
@@ -263,6 +284,9 @@ impl Relay {
     fn pass(&mut self, configuration: &Arc<Configuration>, mut frame: Frame, now: i64, effects: &mut Vec<Effect>) {
         let Some(current) = &mut self.current else { return };
         current.next_upstream = frame.sequence + 1;
+        if current.was_heard(&frame) {
+            return;
+        }
         let sequence = current.next_local;
         current.next_local += 1;
         if let Some(floor) = self.floor {
@@ -431,35 +455,47 @@ impl Current {
         let video = newest.decode_time - picture.decode_time;
         let from = configuration.video.timescale;
         let to = configuration.audio.as_ref().map_or(from, |audio| audio.timescale);
-        let mut audio = rescale(video, from, to);
-        let mut last_sound = None;
-        if let Some(sound) = self.sound {
-            let same = joining.frames.iter().zip(&joining.hashes).enumerate().filter(|(_, ((_, frame), hash))| {
-                let near = (frame.decode_time + audio - sound.decode_time).abs() < i64::from(to);
-                frame.track == TrackKind::Audio && **hash == sound.hash && near
-            });
-            last_sound = same
-                .min_by_key(|(_, ((_, frame), _))| (frame.decode_time + audio - sound.decode_time).abs())
-                .map(|(index, _)| index);
-            if let Some(index) = last_sound {
-                // The sound's own distance: two agents may place it a little differently against the pictures.
-                audio = sound.decode_time - joining.frames[index].1.decode_time;
-            }
-        }
         self.upstream = joining.run;
-        self.offsets = Offsets { video, audio, utc: newest.utc.0 - picture.utc.0 };
-        let heard_to = self.sound.map_or_else(
-            || rescale(newest.decode_time, from, to),
-            |sound| sound.decode_time + i64::from(sound.duration) / 2,
-        );
-        let was_delivered = |(index, (_, frame)): (usize, &(Arc<Configuration>, Frame))| match frame.track {
-            TrackKind::Video => index <= place,
-            TrackKind::Audio => match last_sound {
-                Some(last) => index <= last,
-                None => frame.decode_time + audio < heard_to,
-            },
-        };
-        joining.frames.iter().enumerate().map(was_delivered).collect()
+        self.over = false;
+        self.offsets = Offsets { video, audio: rescale(video, from, to), utc: newest.utc.0 - picture.utc.0 };
+        if self.sound.is_none() {
+            // None was delivered: what comes with the new pictures is new.
+            self.sound = Some(Seen { hash: 0, decode_time: rescale(newest.decode_time, from, to), duration: 0, ..newest });
+        }
+        self.seeks_sound = true;
+        let sounds = joining.frames.iter().enumerate().filter(|(_, (_, frame))| frame.track == TrackKind::Audio);
+        let last_heard = sounds.rev().find(|(_, (_, frame))| self.is_newest_sound(frame)).map(|(index, _)| index);
+        joining
+            .frames
+            .iter()
+            .enumerate()
+            .map(|(index, (_, frame))| match frame.track {
+                TrackKind::Video => index <= place,
+                TrackKind::Audio => last_heard.is_some_and(|last| index < last),
+            })
+            .collect()
+    }
+
+    /// Whether a sound of the agent that took over is the one that was delivered last.
+    fn is_newest_sound(&self, frame: &Frame) -> bool {
+        let Some(sound) = self.sound.filter(|sound| sound.hash == hash(frame)) else { return false };
+        let second = self.configuration.audio.as_ref().map_or(0, |audio| i64::from(audio.timescale));
+        (frame.decode_time + self.offsets.audio - sound.decode_time).abs() < second
+    }
+
+    /// Whether a frame is sound that was delivered already, by the agent that this one took over from.
+    fn was_heard(&mut self, frame: &Frame) -> bool {
+        let Some(sound) = self.sound.filter(|_| self.seeks_sound && frame.track == TrackKind::Audio) else { return false };
+        if self.is_newest_sound(frame) {
+            // The sound's own distance: two agents may place it a little differently against the pictures.
+            self.offsets.audio = sound.decode_time - frame.decode_time;
+            self.seeks_sound = false;
+            return true;
+        }
+        // Sound that is coded anew is told by its time.
+        let heard = frame.decode_time + self.offsets.audio < sound.decode_time + i64::from(sound.duration) / 2;
+        self.seeks_sound = heard;
+        heard
     }
 }
 

@@ -156,7 +156,7 @@ impl Bench {
 fn the_same_run_comes_through_as_it_is_over_any_cut() {
     let (agent, mut bench) = (Agent::new(7, 0), Bench::new());
     bench.feed(&agent, 0..30);
-    assert_eq!(bench.relay.position(), Some((RunId(7), 59)));
+    assert_eq!(bench.relay.position(), Some(Position { run: RunId(7), sequence: 59, ended: false }));
     bench.cut();
     bench.pass_time(KEEPS / 2);
     // Some come twice.
@@ -217,8 +217,10 @@ fn an_overlapping_roll_out_is_not_seen() {
             bench.now,
             &mut bench.effects,
         );
+        assert!(bench.relay.position().is_some_and(|position| position.ended));
         bench.feed(&new, first..has);
-        assert_eq!(bench.relay.position(), Some((RunId(8), 2 * (has - first) - 1)));
+        let position = Position { run: RunId(8), sequence: 2 * (has - first) - 1, ended: false };
+        assert_eq!(bench.relay.position(), Some(position));
         bench.feed(&new, has..100);
         bench.pass_time(KEEPS * 2);
         bench.assert_unbroken(0..100);
