@@ -11,9 +11,9 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use camera_operator::plan::unit::{
-    Access, ArchivePlan, Credentials, DeclaredRecording, Hls, Ingest, Location, Mjpeg, ObjectKey, ObjectKind, ObjectRef,
-    Plan, Reconnect, Record, RecordMode, RetentionRules, RetentionSchedule, RtspTransport, SecretKey, Source, SourceGuard,
-    Unit, Work,
+    Access, ArchivePlan, Credentials, DeclaredRecording, Hls, Ingest, Location, Mjpeg, ObjectKey, ObjectKind,
+    ObjectRef, Plan, Reconnect, Record, RecordMode, RetentionRules, RetentionSchedule, RtspTransport, SecretKey,
+    Source, SourceGuard, Unit, Work,
 };
 use support::agent::Agent;
 use support::camera::Camera;
@@ -134,7 +134,8 @@ fn counters(agent: &Agent, recording: &str) -> Vec<u32> {
 fn await_pictures(agent: &Agent, recording: &str, more: u32) {
     let newest = || {
         let files = media_files_beneath(&agent.archive().join("shop").join(recording));
-        let counters: Vec<u32> = files.last().map(|file| judge::counters(file.to_str().unwrap())).into_iter().flatten().flatten().collect();
+        let counters: Vec<u32> =
+            files.last().map(|file| judge::counters(file.to_str().unwrap())).into_iter().flatten().flatten().collect();
         counters.last().copied()
     };
     let first = wait("a first picture in the archive", newest);
@@ -217,7 +218,8 @@ fn plans_change_in_place_and_only_those_who_may_are_answered() {
     let folder = tempfile::tempdir().unwrap();
     let token_file = folder.path().join("token");
     std::fs::write(&token_file, &operator).unwrap();
-    let with_token = ["--recorder", &recorder, "--archive", "shop/default", "--token-file", token_file.to_str().unwrap()];
+    let with_token =
+        ["--recorder", &recorder, "--archive", "shop/default", "--token-file", token_file.to_str().unwrap()];
     for more in [&["--preview"][..], &[]] {
         let output = retain(&[&with_token[..], more].concat());
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -230,7 +232,8 @@ fn plans_change_in_place_and_only_those_who_may_are_answered() {
     // The password is changed at the camera, then in the mounted Secret: no restart.
     camera.ask(&serde_json::json!({"do": "password", "password": "second-Loquat3"}));
     camera.ask(&serde_json::json!({"do": "disconnect"}));
-    let unit = wait("the refusal", || source.unit("Camera", "door").filter(|unit| unit["reason"] == "CredentialRefused"));
+    let unit =
+        wait("the refusal", || source.unit("Camera", "door").filter(|unit| unit["reason"] == "CredentialRefused"));
     wait("the camera's own reason elsewhere", || {
         archive.unit("Camera", "door").filter(|there| there["reason"] == unit["reason"])
     });
@@ -272,7 +275,11 @@ fn a_recording_outlives_kills_and_roll_outs_of_agents() {
     archive.run();
     archive.await_ready();
     await_pictures(&archive, "door", 3 * RATE);
-    assert_eq!(judge::holes(&counters(&archive, "door"), &camera.stats().skips), [], "nothing is missing, nothing twice");
+    assert_eq!(
+        judge::holes(&counters(&archive, "door"), &camera.stats().skips),
+        [],
+        "nothing is missing, nothing twice"
+    );
 
     // The camera's agent is killed: what nobody received is missing, and no more.
     source.kill();

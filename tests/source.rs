@@ -657,7 +657,7 @@ async fn nothing_is_left_behind() {
 
     // A parent that is killed leaves an FFmpeg whose pipes nobody reads.
     let resolved = Resolved::default();
-    let timeouts = Timeouts { silence_micros: 5_000_000 };
+    let timeouts = Timeouts { silence_micros: 5_000_000, redirects: true };
     let invocation = arguments::build(&rtsp(&camera.url), &resolved, Profile::default(), timeouts).unwrap();
     let (running, tracks) = spawn(&invocation, Arc::default()).await.unwrap();
     let pid = running.id().unwrap();

@@ -146,8 +146,7 @@ impl Agent {
     /// GET with any token, or none.
     pub fn get_with(&self, path: &str, token: Option<&str>) -> Answer {
         let authorization = token.map(|token| format!("Bearer {token}"));
-        let headers: Vec<(&str, &str)> =
-            authorization.iter().map(|value| ("authorization", value.as_str())).collect();
+        let headers: Vec<(&str, &str)> = authorization.iter().map(|value| ("authorization", value.as_str())).collect();
         http::request("GET", &self.url(path), &headers).unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 

@@ -81,7 +81,8 @@ impl Client {
     /// # Errors
     /// When that is no such URL; says so in one sentence.
     pub fn new(address: &str, camera: &ObjectKey) -> Result<Self, String> {
-        let wrong = || format!("{address} is not the address of an agent; write http://front-door-camera.shop.svc:9090");
+        let wrong =
+            || format!("{address} is not the address of an agent; write http://front-door-camera.shop.svc:9090");
         let address: Url = address.parse().map_err(|_| wrong())?;
         let mut live = address.clone();
         live.path_segments_mut().map_err(|()| wrong())?.pop_if_empty().extend([

@@ -50,7 +50,11 @@ pub async fn run(context: &UnitContext, hub: &Hub, ingest: &Ingest, address: &st
             return;
         }
     };
-    context.set_state(UnitState::Starting, Reason::Connecting, format!("connecting to the camera's agent at {address}"));
+    context.set_state(
+        UnitState::Starting,
+        Reason::Connecting,
+        format!("connecting to the camera's agent at {address}"),
+    );
     let mut unit = Unit {
         context,
         hub,

@@ -56,12 +56,7 @@ struct Seen {
 
 impl Seen {
     fn of(frame: &Frame) -> Self {
-        Self {
-            hash: hash(frame),
-            decode_time: frame.decode_time,
-            duration: frame.duration,
-            utc: frame.utc,
-        }
+        Self { hash: hash(frame), decode_time: frame.decode_time, duration: frame.duration, utc: frame.utc }
     }
 }
 
@@ -169,11 +164,7 @@ impl Relay {
             return Some(Position { run: joining.run, sequence: last.sequence, ended: false });
         }
         let current = self.current.as_ref()?;
-        Some(Position {
-            run: current.upstream,
-            sequence: current.next_upstream.saturating_sub(1),
-            ended: current.over,
-        })
+        Some(Position { run: current.upstream, sequence: current.next_upstream.saturating_sub(1), ended: current.over })
     }
 
     /// Takes a frame; `configuration` is what it needs.
@@ -460,7 +451,8 @@ impl Current {
         self.offsets = Offsets { video, audio: rescale(video, from, to), utc: newest.utc.0 - picture.utc.0 };
         if self.sound.is_none() {
             // None was delivered: what comes with the new pictures is new.
-            self.sound = Some(Seen { hash: 0, decode_time: rescale(newest.decode_time, from, to), duration: 0, ..newest });
+            self.sound =
+                Some(Seen { hash: 0, decode_time: rescale(newest.decode_time, from, to), duration: 0, ..newest });
         }
         self.seeks_sound = true;
         let sounds = joining.frames.iter().enumerate().filter(|(_, (_, frame))| frame.track == TrackKind::Audio);
@@ -485,7 +477,9 @@ impl Current {
 
     /// Whether a frame is sound that was delivered already, by the agent that this one took over from.
     fn was_heard(&mut self, frame: &Frame) -> bool {
-        let Some(sound) = self.sound.filter(|_| self.seeks_sound && frame.track == TrackKind::Audio) else { return false };
+        let Some(sound) = self.sound.filter(|_| self.seeks_sound && frame.track == TrackKind::Audio) else {
+            return false;
+        };
         if self.is_newest_sound(frame) {
             // The sound's own distance: two agents may place it a little differently against the pictures.
             self.offsets.audio = sound.decode_time - frame.decode_time;

@@ -142,7 +142,8 @@ impl Bench {
             assert_eq!(frame.sequence, place as u64);
         }
         for kind in [TrackKind::Video, TrackKind::Audio] {
-            let times: Vec<_> = frames.iter().filter(|frame| frame.track == kind).map(|f| (f.decode_time, f.utc)).collect();
+            let times: Vec<_> =
+                frames.iter().filter(|frame| frame.track == kind).map(|f| (f.decode_time, f.utc)).collect();
             let distance = if kind == TrackKind::Video { PICTURE } else { 1920 };
             for pair in times.windows(2) {
                 assert_eq!(pair[1].0 - pair[0].0, distance, "{kind:?}");
@@ -207,7 +208,8 @@ fn an_agent_that_began_anew_after_a_kill_leaves_its_real_gap() {
 fn an_overlapping_roll_out_is_not_seen() {
     // The agent that takes over began at any picture of the group, dates pictures earlier or later, and is asked when it has
     // more or less than what was delivered.
-    for (first, late, has) in [(0, 10_000, 80), (25, 60_000, 60), (50, -20_000, 61), (50, 10_000, 75), (0, 200_000, 60)] {
+    for (first, late, has) in [(0, 10_000, 80), (25, 60_000, 60), (50, -20_000, 61), (50, 10_000, 75), (0, 200_000, 60)]
+    {
         let (old, mut new) = (Agent::new(7, 0), Agent::new(8, first));
         new.late = late;
         let mut bench = Bench::new();
