@@ -102,7 +102,12 @@ fn archive_plan(issuer: &Issuer, root: &Path, camera: u16, recordings: &[&str]) 
         generation: 1,
         root: root.display().to_string(),
         min_free_bytes: 0,
-        retention: RetentionSchedule { schedule: "0 3 * * *".into(), time_zone: "Etc/UTC".into(), orphans_ms: None },
+        retention: RetentionSchedule {
+            schedule: "0 3 * * *".into(),
+            time_zone: "Etc/UTC".into(),
+            orphans_ms: None,
+            overdue_ms: None,
+        },
     };
     let declared = |name: &&str| DeclaredRecording {
         key: key(name),
