@@ -183,7 +183,7 @@ fn names_are_printed_as_they_are_on_the_disk() {
 }
 
 prop_compose! {
-    fn any_file()(minute in 0_i64..3000, run in 1_u64..4, sequence in 0_u64..1000, mib in 0_u64..5, in_use in prop::bool::weighted(0.1), clip in prop::option::weighted(0.1, 1_u32..4)) -> FileFacts {
+    fn any_file()(minute in 0_i64..120, run in 1_u64..4, sequence in 0_u64..1000, mib in 0_u64..5, in_use in prop::bool::weighted(0.1), clip in prop::option::weighted(0.1, 1_u32..4)) -> FileFacts {
         let file = segment(minute);
         let item = clip.map_or(file.item, Item::Clip);
         FileFacts { item, order: (RunId(run), sequence), bytes: mib * MIB, in_use, ..file }
@@ -191,7 +191,9 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn any_rules()(max_age_ms in prop::option::of(0_u64..3 * DAY_MS), max_bytes in prop::option::of(0_u64..30)) -> Rules {
+    fn any_rules()(half_minutes in prop::option::of(0_u64..240), max_bytes in prop::option::of(0_u64..30)) -> Rules {
+        // Often a limit falls into the middle of a file.
+        let max_age_ms = half_minutes.map(|half_minutes| half_minutes * 30_000);
         Rules { max_age_ms, max_bytes: max_bytes.map(|mib| mib * MIB) }
     }
 }
@@ -207,9 +209,10 @@ prop_compose! {
 
 prop_compose! {
     fn any_situation()(
-        now in 0_i64..8000, doubt: bool, free in 0_u64..20, min_free in 0_u64..40, orphans in prop::option::of(0..3 * DAY_MS),
-        old in prop::collection::vec((any_rules(), any::<bool>(), 0_i64..8000), 0..3), confirmed: bool,
+        now in 0_i64..300, doubt: bool, free in 0_u64..20, min_free in 0_u64..40, orphans in prop::option::of(0_u64..240),
+        old in prop::collection::vec((any_rules(), any::<bool>(), 0_i64..300), 0..3), confirmed: bool,
     ) -> Situation {
+        let orphans = orphans.map(|half_minutes| half_minutes * 30_000);
         let foresight = ["a", "b"].into_iter().zip(old).map(|(name, (rules, declared, next_run))| {
             (path(name), Foresight { next_run: UtcMicros(next_run * MINUTE), declared, rules, orphans_ms: orphans })
         });
@@ -274,6 +277,26 @@ proptest! {
                 let left = left.iter().find(|left| left.path == recording.path).map(|left| left.files.clone()).unwrap_or_default();
                 prop_assert!(left.iter().filter(|other| !other.in_use && matches!(other.item, Item::Segment(_))).all(|other| other.order >= file.order));
             }
+        }
+    }
+
+    #[test]
+    fn it_never_selects_more_than_it_must(a in any_recording("a"), b in any_recording("b"), situation in any_situation()) {
+        let recordings = [a, b];
+        let answer = plan(&recordings, &situation);
+        let by = |reason: DeletionReason| answer.deletions.iter().filter(move |deletion| deletion.reason == reason);
+        for recording in &recordings {
+            let own = |deletion: &&Deletion| deletion.recording == recording.path;
+            let held: u64 = recording.files.iter().map(|file| file.bytes).sum();
+            let gone = |reason| by(reason).filter(own).map(|deletion| deletion.bytes).sum::<u64>();
+            let largest = by(DeletionReason::MaxSize).filter(own).map(|deletion| deletion.bytes).max();
+            if let (Some(largest), Some(limit)) = (largest, recording.rules.max_bytes) {
+                let left = held - gone(DeletionReason::MaxAge) - gone(DeletionReason::MaxSize);
+                prop_assert!(left + largest > limit, "{} MiB left of {}", left / MIB, limit / MIB);
+            }
+        }
+        if let Some(largest) = by(DeletionReason::MinFree).map(|deletion| deletion.bytes).max() {
+            prop_assert!(situation.free_bytes + answer.bytes() - largest < situation.min_free_bytes);
         }
     }
 

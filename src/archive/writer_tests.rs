@@ -509,24 +509,34 @@ fn a_file_on_a_full_volume_waits_for_room() {
     assert!(gaps(&files).is_empty());
 }
 
-/// The numbers of the pictures in each fragment of a file.
-fn pictures_in(path: &Path) -> Vec<Vec<u64>> {
+/// Number and decode time (ms) of the pictures in each fragment of a file that is whole; found without the archive's marks.
+fn pictures_in(path: &Path) -> Vec<Vec<(u64, i64)>> {
     let file = fs::File::open(path).expect("file");
     let content = fs::read(path).expect("file");
-    let scan = scan(&file).expect("read").expect("ours");
     let mut found = Vec::new();
-    walk(&file, scan.start, scan.whole - scan.start, |fragment| {
+    walk(&file, 0, content.len() as u64, |fragment| {
         let number = |picture: &PlacedSample| {
             let place = usize::try_from(picture.offset).expect("small");
             let text = String::from_utf8_lossy(&content[place..place + picture.size as usize]).into_owned();
             // `picture <run>/<number> xxx`
             let number = text.split(['/', ' ']).nth(2).and_then(|number| number.parse().ok());
-            number.unwrap_or_else(|| panic!("no picture: {text}"))
+            (number.unwrap_or_else(|| panic!("no picture: {text}")), picture.decode_time)
         };
         found.push(fragment.video.iter().map(number).collect());
     })
     .expect("whole");
     found
+}
+
+/// The first distance between pictures of one file that ought to have ended it: longer than a second and than three times the
+/// median of the 31 before.
+fn hole_within(times: &[i64]) -> Option<i64> {
+    let distances: Vec<i64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    distances.windows(32).find_map(|window| {
+        let (mut before, distance) = (window[..31].to_vec(), window[31]);
+        before.sort_unstable();
+        (distance > 1000 && distance > 3 * before[15]).then_some(distance)
+    })
 }
 
 /// What happens to a recorder, for the property below.
@@ -677,8 +687,10 @@ proptest! {
         let files = all_files(&archive.recording(&path()).expect("index"));
         let mut recorded = BTreeMap::<u64, Vec<u64>>::new();
         for file in &files {
-            let found = pictures_in(&folder.path().join("shop/door").join(file.name.to_string()));
-            recorded.entry(file.run.0).or_default().extend(found.concat());
+            let found = pictures_in(&folder.path().join("shop/door").join(file.name.to_string())).concat();
+            let times: Vec<i64> = found.iter().map(|(_, time)| *time).collect();
+            prop_assert_eq!(hole_within(&times), None, "a hole in {}", file.name);
+            recorded.entry(file.run.0).or_default().extend(found.into_iter().map(|(number, _)| number));
         }
         for (run, sent) in sent {
             let recorded = recorded.remove(&run).unwrap_or_default();
@@ -699,6 +711,8 @@ proptest! {
             let ranges: i64 = file.ranges.iter().map(|range| range.duration_micros).sum();
             prop_assert_eq!(ranges, file.covered_micros);
             prop_assert_eq!(file.covered_micros, file.end.0 - file.start.0);
+            let joined = file.ranges.windows(2).all(|pair| pair[0].offset + pair[0].length == pair[1].offset);
+            prop_assert!(joined, "bytes between two ranges: {:?}", file.ranges);
             if let Some(before) = before {
                 if before.run == file.run {
                     prop_assert!(before.last_sequence < file.first_sequence, "no frame twice");
