@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn what_is_remembered_covers_the_time_until_it_is_remembered_again() {
         let numbering = Numbering::default();
-        let minute = Duration::from_secs(60);
+        let minute = Duration::from_mins(1);
         assert!(numbering.remembered(minute).newest_micros >= now().0 + 59_000_000);
         assert!(numbering.moment().0 < now().0 + 1_000_000, "the margin is for the file only");
     }
