@@ -6,9 +6,11 @@ pub mod index;
 pub mod media_file;
 pub mod parameter_sets;
 
-/// A target by the name of its corpus folder.
-#[allow(dead_code, reason = "each fuzz target uses its own function only")]
-pub const ALL: [(&str, fn(&[u8])); 4] = [
+/// A target, and the name of its corpus folder.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All targets.
+pub const ALL: [Target; 4] = [
     ("fmp4", fmp4::run),
     ("index", index::run),
     ("media_file", media_file::run),

@@ -1,5 +1,7 @@
 //! Names of files that are gone. A player, a backup or a log may still hold one, so none is ever given to another file. Pure.
 
+use std::cmp::Ordering;
+
 use serde::{Deserialize, Serialize};
 
 use super::index::FileName;
@@ -24,12 +26,10 @@ impl RetiredNames {
     pub fn with(known: Option<Self>, name: FileName) -> Self {
         let (minute, counter) = (name.minute_start(), name.counter);
         let Some(known) = known else { return Self { minute, counter, earlier: None } };
-        if minute < known.minute {
-            Self { earlier: known.earlier.max(Some(counter)), ..known }
-        } else if minute == known.minute {
-            Self { counter: known.counter.max(counter), ..known }
-        } else {
-            Self { minute, counter, earlier: known.earlier.max(Some(known.counter)) }
+        match minute.cmp(&known.minute) {
+            Ordering::Less => Self { earlier: known.earlier.max(Some(counter)), ..known },
+            Ordering::Equal => Self { counter: known.counter.max(counter), ..known },
+            Ordering::Greater => Self { minute, counter, earlier: known.earlier.max(Some(known.counter)) },
         }
     }
 
@@ -37,14 +37,11 @@ impl RetiredNames {
     #[must_use]
     pub fn first_free(known: Option<Self>, name: FileName) -> FileName {
         let Some(known) = known else { return name };
-        let minute = name.minute_start();
-        let taken = if minute > known.minute {
-            None
-        } else if minute == known.minute {
-            Some(known.counter)
-        } else {
+        let taken = match name.minute_start().cmp(&known.minute) {
+            Ordering::Greater => None,
+            Ordering::Equal => Some(known.counter),
             // Only the highest counter of all earlier minutes is known: so high, it was given in none of them.
-            known.earlier
+            Ordering::Less => known.earlier,
         };
         let counter = taken.map_or(name.counter, |taken| name.counter.max(taken.saturating_add(1)));
         FileName { counter, ..name }

@@ -225,7 +225,7 @@ fn a_clip_plays_while_it_is_recorded_and_seeks_the_moment_it_ends() {
         let again = range(&url, &format!("bytes=100-{}", length - 1));
         assert_eq!((again.status, again.body.len()), (206, length - 100));
         if !complete() {
-            assert_eq!(again.body, answer.body[100..], "{} bytes", length);
+            assert_eq!(again.body, answer.body[100..], "{length} bytes");
             let stale = http::request("GET", &url, &[("range", "bytes=0-9"), ("if-range", "\"another\"")]).unwrap();
             assert_eq!(stale.status, 200, "a range of another state is answered with all there is");
         }
