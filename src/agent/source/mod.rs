@@ -11,6 +11,7 @@
 //! | [`hub`] | a camera that another agent is connected to |
 //! | [`classify`] | pure: messages → reason, and what to do otherwise |
 //! | [`reconnect`] | pure: when it is stalled, when it is tried again |
+//! | [`knock`] | notices that a device which was away takes connections again |
 
 pub mod arguments;
 pub mod assembly;
@@ -18,6 +19,7 @@ pub mod classify;
 pub mod ffmpeg;
 pub mod guard;
 pub mod hub;
+pub mod knock;
 pub mod process;
 pub mod reconnect;
 pub mod redact;
@@ -79,8 +81,9 @@ impl Unit<'_> {
                 learnt = (Profile::default(), Instant::now());
             }
             let secrets = read_secrets(&self.ingest.source, self.context.secrets.as_ref());
+            let mut peer = None;
             let ended = match &secrets {
-                Ok(resolved) => self.attempt(resolved, learnt.0).await,
+                Ok(resolved) => self.attempt(resolved, learnt.0, &mut peer).await,
                 Err(missing) => Ended {
                     reason: Reason::SecretMissing,
                     message: format!("Secret {} has no key {}; create it", missing.name, missing.key),
@@ -118,6 +121,7 @@ impl Unit<'_> {
                         Reason::CredentialRefused | Reason::SecretMissing => {
                             self.wait_for_others(delay, &secrets).await
                         }
+                        Reason::Unreachable => self.wait_for_answer(delay, peer).await,
                         _ => self.pause(delay).await,
                     };
                     if stopped {
@@ -133,7 +137,8 @@ impl Unit<'_> {
         self.ingest.reconnect.max_attempts.unwrap_or_default()
     }
 
-    async fn attempt(&self, resolved: &Resolved, profile: Profile) -> Ended {
+    /// Tries once; `peer` becomes host and port of the device, where it has any.
+    async fn attempt(&self, resolved: &Resolved, profile: Profile, peer: &mut Option<(String, u16)>) -> Ended {
         let guard = &self.context.registry.source_guard;
         let timeouts = Timeouts { silence_micros: silence(self.ingest), redirects: !guard.is_set() };
         let invocation = match arguments::build(&self.ingest.source, resolved, profile, timeouts) {
@@ -143,6 +148,7 @@ impl Unit<'_> {
                 return Ended { reason, message, profile, at_once: false, pictures_for: None };
             }
         };
+        peer.clone_from(&invocation.peer);
         if let Some(host) = &invocation.host
             && let Err(message) = guard.look_up(host).await
         {
@@ -157,6 +163,15 @@ impl Unit<'_> {
         tokio::select! {
             () = self.context.cancel.cancelled() => true,
             () = sleep(delay) => false,
+        }
+    }
+
+    /// Waits, at most until the device takes connections again; true when the unit must stop meanwhile.
+    async fn wait_for_answer(&self, delay: Duration, peer: Option<(String, u16)>) -> bool {
+        let Some((host, port)) = peer else { return self.pause(delay).await };
+        tokio::select! {
+            stopped = self.pause(delay) => stopped,
+            () = knock::until_it_answers_again(&host, port, &self.context.registry.source_guard) => false,
         }
     }
 
