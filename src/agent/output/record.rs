@@ -205,6 +205,10 @@ fn subscribe(hub: &Hub, resume: Option<(RunId, u64)>) -> (Reader, Vec<Event>) {
     (hub.subscribe(Reach::Whole).at_pace(PACE), Vec::new())
 }
 
+fn now() -> UtcMicros {
+    UtcMicros::from_timestamp(jiff::Timestamp::now())
+}
+
 /// Sleeps until then, or for ever.
 async fn until(instant: Option<Instant>) {
     match instant {
@@ -273,8 +277,7 @@ impl<'a> Recorder<'a> {
             };
             let (reader, events) = subscribe(&hub, resume.take());
             if begins && !self.recording && !reader.has_more() {
-                let now = UtcMicros::from_timestamp(jiff::Timestamp::now());
-                self.floor = Some(Floor::beginning(now));
+                self.floor = Some(Floor::beginning(now()));
             }
             let replaced = hubs.wait_while(&self.record.camera, &hub);
             tokio::pin!(replaced);
@@ -361,7 +364,7 @@ impl<'a> Recorder<'a> {
         for event in events {
             let input = match event {
                 Event::Configuration { run, configuration } => Input::Configuration { run, configuration },
-                Event::Frame(frame) if self.floor.is_some_and(|floor| floor.is_above(&frame)) => continue,
+                Event::Frame(frame) if self.floor.is_some_and(|floor| floor.is_above(&frame, now())) => continue,
                 Event::Frame(frame) => {
                     self.floor = None;
                     if !self.recording {

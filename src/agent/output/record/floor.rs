@@ -5,8 +5,10 @@ use crate::media::frame::{Frame, RunId, UtcMicros};
 
 /// What a camera sends now may be dated this much before now, microseconds.
 const NOW: i64 = 3_000_000;
-/// No hub replays more than this; what is older still is so because a clock was set, and counts.
+/// No hub replays more than this; what lies further back does so because a clock was set, and counts.
 const REPLAYED: i64 = 60_000_000;
+/// What is no older than this when it comes is not replayed: it is dated as it is because the clock was set back.
+const FRESH: i64 = 1_000_000;
 
 /// Frames below it are left out, until the first that is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,10 +29,11 @@ impl Floor {
         Self { utc: now.plus_micros(-NOW), except: None }
     }
 
-    /// Whether a frame is left out.
-    pub(super) fn is_above(self, frame: &Frame) -> bool {
+    /// Whether a frame that came at `now` is left out.
+    pub(super) fn is_above(self, frame: &Frame, now: UtcMicros) -> bool {
         let below = self.utc.0.saturating_sub(frame.utc.0);
-        Some(frame.run) != self.except && (1..=REPLAYED).contains(&below)
+        let replayed = now.0.saturating_sub(frame.utc.0) > FRESH;
+        Some(frame.run) != self.except && replayed && (1..=REPLAYED).contains(&below)
     }
 }
 
@@ -59,13 +62,16 @@ mod tests {
     #[test]
     fn only_what_is_replayed_is_left_out() {
         const T: i64 = 1_800_000_000_000_000;
+        const NOW: UtcMicros = UtcMicros(T + 2_000_000);
         let recorded = Floor::recorded(RunId(1), UtcMicros(T));
-        assert!(recorded.is_above(&frame(2, T - 5_000_000)), "recorded already, under another name");
-        assert!(!recorded.is_above(&frame(1, T - 5_000_000)), "the sequence tells");
-        assert!(!recorded.is_above(&frame(2, T)));
-        assert!(!recorded.is_above(&frame(2, T - 3_600_000_000)), "the clock was set back");
+        assert!(recorded.is_above(&frame(2, T - 5_000_000), NOW), "recorded already, under another name");
+        assert!(!recorded.is_above(&frame(1, T - 5_000_000), NOW), "the sequence tells");
+        assert!(!recorded.is_above(&frame(2, T), NOW));
+        assert!(!recorded.is_above(&frame(2, T - 3_600_000_000), NOW), "the clock was set back by an hour");
+        let back = UtcMicros(T - 30_000_000);
+        assert!(!recorded.is_above(&frame(2, back.0 - 100_000), back), "the clock was set back by half a minute");
         let beginning = Floor::beginning(UtcMicros(T));
-        assert!(beginning.is_above(&frame(1, T - 9_000_000)));
-        assert!(!beginning.is_above(&frame(1, T - 1_000_000)));
+        assert!(beginning.is_above(&frame(1, T - 9_000_000), UtcMicros(T)));
+        assert!(!beginning.is_above(&frame(1, T - 1_000_000), UtcMicros(T)));
     }
 }

@@ -25,10 +25,9 @@ use crate::plan::report::Reason;
 const REMEMBERED: usize = 4096;
 /// So many pictures before a recognised one are compared, too: in a still scene one picture is like another.
 const COMPARED: usize = 8;
-/// The same picture is dated by two agents within this, when their clocks agree.
+/// The same picture is dated by two agents within this, microseconds. What looks the same at another time is another picture: a
+/// gap in a still scene must not be taken for none.
 const SAME_TIME: i64 = 500_000;
-/// And never further apart than this, microseconds.
-const SAME_TIME_AT_MOST: i64 = 10_000_000;
 /// A run that has pictures this much later than the delivered ones, and none of them, is another one; microseconds.
 const LATER: i64 = 1_000_000;
 /// How long a new run's frames are compared at most.
@@ -116,8 +115,8 @@ struct Joining {
     bytes: usize,
     frames: Vec<(Arc<Configuration>, Frame)>,
     hashes: Vec<u64>,
-    /// A picture that may be the newest delivered one, and how far its time is off.
-    candidate: Option<(usize, i64)>,
+    /// The picture that is the newest delivered one.
+    recognised: Option<usize>,
     /// Whether any of its pictures was delivered before.
     overlaps: bool,
 }
@@ -318,7 +317,7 @@ impl Relay {
                 bytes: 0,
                 frames: Vec::new(),
                 hashes: Vec::new(),
-                candidate: None,
+                recognised: None,
                 overlaps: false,
             }),
         };
@@ -339,9 +338,8 @@ impl Relay {
         if is_picture {
             joining.look_at_newest(&current.pictures, current.offsets.utc);
         }
-        let certain = joining.candidate.is_some_and(|(_, off)| off <= SAME_TIME);
         let later = utc.0 > newest.utc.0 - current.offsets.utc + LATER && !joining.overlaps;
-        if certain || later || joining.bytes > KEPT_BACK {
+        if joining.recognised.is_some() || later || joining.bytes > KEPT_BACK {
             self.decide(now, effects);
         }
     }
@@ -350,8 +348,7 @@ impl Relay {
     fn decide(&mut self, now: i64, effects: &mut Vec<Effect>) {
         let (Some(joining), Some(current)) = (self.joining.take(), &mut self.current) else { return };
         let Some((_, first)) = joining.frames.first() else { return };
-        let recognised = joining.candidate.filter(|_| !current.ended);
-        if let Some((place, _)) = recognised {
+        if let Some(place) = joining.recognised.filter(|_| !current.ended) {
             self.away = None;
             let delivered = current.go_on_in(&joining, place);
             for ((configuration, frame), delivered) in joining.frames.into_iter().zip(delivered) {
@@ -377,7 +374,8 @@ impl Relay {
         self.end(reason, message, first.utc, effects);
         let Some((configuration, _)) = joining.frames.first() else { return };
         self.begin(&configuration.clone(), &first);
-        self.floor = floor;
+        // Of a run that brought nothing new the earlier one still holds.
+        self.floor = floor.or(self.floor);
         for (configuration, frame) in joining.frames {
             self.pass(&configuration, frame, now, effects);
         }
@@ -385,7 +383,7 @@ impl Relay {
 }
 
 impl Joining {
-    /// Whether its newest frame, a picture, may be the newest that was delivered.
+    /// Whether its newest frame, a picture, is the newest that was delivered.
     /// `utc_offset`: how far the delivered pictures' times are from those that the agents gave them.
     fn look_at_newest(&mut self, delivered: &VecDeque<Seen>, utc_offset: i64) {
         let place = self.frames.len() - 1;
@@ -398,8 +396,8 @@ impl Joining {
         let before = before.rev().filter(|((_, frame), _)| frame.track == TrackKind::Video).map(|(_, hash)| *hash);
         let same = before.zip(delivered.iter().rev().skip(1)).take(COMPARED).all(|(hash, seen)| hash == seen.hash);
         let off = (self.frames[place].1.utc.0 + utc_offset - newest.utc.0).abs();
-        if same && off <= SAME_TIME_AT_MOST && self.candidate.is_none_or(|(_, known)| off < known) {
-            self.candidate = Some((place, off));
+        if same && off <= SAME_TIME {
+            self.recognised = Some(place);
         }
     }
 }

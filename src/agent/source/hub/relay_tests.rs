@@ -261,6 +261,19 @@ fn in_a_still_scene_the_time_tells_pictures_apart() {
 }
 
 #[test]
+fn a_gap_in_a_still_scene_is_a_gap() {
+    let (mut old, mut new) = (Agent::new(7, 0), Agent::new(8, 125));
+    (old.still, new.still) = (true, true);
+    let mut bench = Bench::new();
+    bench.feed(&old, 0..60);
+    bench.cut();
+    bench.feed(&new, 125..200);
+    bench.pass_time(KEEPS * 2);
+    assert_eq!(bench.ends(), [(RunId(7), Reason::CameraUnavailable)]);
+    assert_eq!(bench.numbers("sound"), (0..60).chain(125..200).collect::<Vec<_>>());
+}
+
+#[test]
 fn pictures_that_are_coded_anew_are_not_recorded_twice() {
     let (old, mut new) = (Agent::new(7, 0), Agent::new(8, 25));
     // Another encoder: nothing is recognised.
