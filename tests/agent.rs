@@ -80,19 +80,19 @@ fn recording(name: &str) -> Unit {
     unit(ObjectKind::Recording, name, Work::Record(work))
 }
 
-fn access(issuer: &Issuer) -> Option<Access> {
-    Some(Access {
+fn access(issuer: &Issuer) -> Access {
+    Access {
         issuer: ISSUER.into(),
         audience: AUDIENCE.into(),
         keys: issuer.keys(),
         control: [OPERATOR, ARCHIVE].iter().map(|account| format!("system:serviceaccount:{account}")).collect(),
         media: Vec::new(),
-    })
+    }
 }
 
 fn plan(issuer: &Issuer, mut units: Vec<Unit>) -> Plan {
     units.sort_by(|one, other| one.object.cmp(&other.object));
-    Plan { units, access: access(issuer), ..Plan::new("test") }
+    Plan { units, access: Some(access(issuer)), ..Plan::new("test") }
 }
 
 fn archive_plan(issuer: &Issuer, root: &Path, camera: u16, recordings: &[&str]) -> Plan {

@@ -1,27 +1,26 @@
 //! Lets `jsonwebtoken` verify signatures with ring, which TLS uses already. Verifies only: nothing here ever signs.
 
-use jsonwebtoken::crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils};
+use jsonwebtoken::crypto::{CryptoProvider, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::{Error, ErrorKind};
 use jsonwebtoken::signature::{self, Verifier};
-use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind, EncodingKey};
+use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind};
 use ring::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384,
     RSA_PKCS1_2048_8192_SHA512, RsaParameters, RsaPublicKeyComponents, UnparsedPublicKey, VerificationAlgorithm,
 };
 
-static PROVIDER: CryptoProvider =
-    CryptoProvider { signer_factory: no_signer, verifier_factory: verifier, key_utils: KeyUtils::new_unimplemented() };
+static PROVIDER: CryptoProvider = CryptoProvider {
+    signer_factory: |_, _| Err(ErrorKind::UnsupportedAlgorithm.into()),
+    verifier_factory: |algorithm, key| verifier(*algorithm, key),
+    key_utils: KeyUtils::new_unimplemented(),
+};
 
 /// Makes the library use this; calling it again does nothing.
 pub fn install() {
     let _ = PROVIDER.install_default();
 }
 
-fn no_signer(_: &Algorithm, _: &EncodingKey) -> Result<Box<dyn JwtSigner>, Error> {
-    Err(ErrorKind::UnsupportedAlgorithm.into())
-}
-
-fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerifier>, Error> {
+fn verifier(algorithm: Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerifier>, Error> {
     let scheme = match algorithm {
         Algorithm::RS256 => Scheme::Rsa(&RSA_PKCS1_2048_8192_SHA256),
         Algorithm::RS384 => Scheme::Rsa(&RSA_PKCS1_2048_8192_SHA384),
@@ -34,7 +33,7 @@ fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerif
     if key.family() != algorithm.family() {
         return Err(ErrorKind::InvalidKeyFormat.into());
     }
-    Ok(Box::new(Check { algorithm: *algorithm, scheme, key: key.clone() }))
+    Ok(Box::new(Check { algorithm, scheme, key: key.clone() }))
 }
 
 enum Scheme {

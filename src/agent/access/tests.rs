@@ -29,7 +29,7 @@ fn base64url(bytes: &[u8]) -> String {
 }
 
 enum Signer {
-    P256(EcdsaKeyPair),
+    P256(Box<EcdsaKeyPair>),
     Ed25519(Ed25519KeyPair),
 }
 
@@ -38,7 +38,7 @@ impl Signer {
         let random = SystemRandom::new();
         let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).expect("key");
         let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, document.as_ref(), &random);
-        Self::P256(pair.expect("key"))
+        Self::P256(Box::new(pair.expect("key")))
     }
 
     fn ed25519() -> Self {
