@@ -20,6 +20,9 @@ const REFRESH: Duration = Duration::from_secs(600);
 /// Between two attempts while there are none.
 const RETRY: Duration = Duration::from_secs(5);
 
+/// How long that may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// What is known of the cluster; `None` until it was fetched once.
 pub type Known = watch::Receiver<Option<Arc<Cluster>>>;
 
@@ -38,6 +41,8 @@ pub struct Fixed {
 enum Failed {
     #[error("{path}: {source}")]
     Fetch { path: &'static str, source: kube::Error },
+    #[error("no answer within {PATIENCE:?}")]
+    NoAnswer,
     #[error("{path} holds no {field}")]
     Shape { path: &'static str, field: &'static str },
 }
@@ -55,7 +60,8 @@ pub async fn keep(
     changed: impl Fn() + Send,
 ) {
     loop {
-        let pause = match fetch(&client, &fixed).await {
+        let fetched = tokio::time::timeout(PATIENCE, fetch(&client, &fixed)).await.unwrap_or(Err(Failed::NoAnswer));
+        let pause = match fetched {
             Ok(cluster) => {
                 let cluster = Arc::new(cluster);
                 let replaced = known.send_if_modified(|before| {

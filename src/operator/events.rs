@@ -1,6 +1,8 @@
 //! Kubernetes events: what people see under `kubectl describe`. They are sent by a task of their own, so that nobody waits
 //! for them, and are lost rather than let pile up.
 
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
@@ -11,6 +13,8 @@ use crate::plan::unit::ObjectRef;
 
 /// How many may wait to be sent.
 const MOST_WAITING: usize = 4096;
+/// How long sending one may take.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Longest note that the API takes, in bytes.
 const MAX_NOTE: usize = 1024;
 
@@ -79,8 +83,10 @@ impl Sender {
                 note: Some(told.note),
                 secondary: None,
             };
-            if let Err(error) = recorder.publish(&event, &object).await {
-                tracing::debug!("an event cannot be sent: {error}");
+            match tokio::time::timeout(PATIENCE, recorder.publish(&event, &object)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::debug!("an event cannot be sent: {error}"),
+                Err(_) => tracing::debug!("an event cannot be sent: no answer"),
             }
         }
     }

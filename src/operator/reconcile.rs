@@ -30,7 +30,8 @@ use crate::plan::resolve::Waiting;
 use crate::plan::status as plan_status;
 use crate::plan::unit::{ObjectKey, ObjectKind, ObjectRef};
 
-/// What stands in the way of an object may be somebody else's, of which no watch tells.
+/// What stands in the way of an object may be somebody else's, of which no watch tells; and who waits for a turn must not wait
+/// for ever because a turn was missed.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// A change of an agent's state is passed on to what it runs after this long.
 const SETTLE: Duration = Duration::from_millis(20);
@@ -98,11 +99,13 @@ impl Reconciler {
             // Likely to pass by itself. What a person has to mend is looked at as before, so that the rest of the object's
             // status stays true meanwhile.
             Outcome::Failed
-        } else if problems.is_empty() {
-            let unheard = self.agents.lock().get(&object).is_some_and(|(_, told)| told.as_deref() == Some("Unheard"));
-            Outcome::Done(unheard.then_some(UNHEARD))
         } else {
-            Outcome::Done(Some(LOOK_AGAIN))
+            let agents = self.agents.lock();
+            let (waits, unheard) = agents.get(&object).map_or((false, false), |(agent, told)| {
+                (!agent.notices.is_empty(), told.as_deref() == Some("Unheard"))
+            });
+            let later = (waits || !problems.is_empty()).then_some(LOOK_AGAIN);
+            Outcome::Done(if unheard { Some(UNHEARD) } else { later })
         }
     }
 
@@ -379,14 +382,17 @@ fn announce(events: &Events, subject: &Subject, status: &Value) {
         if before["status"] == after["status"] && before["reason"] == after["reason"] {
             continue;
         }
+        if reason_of(&after) == "Pending" {
+            continue;
+        }
         // A clip says at its end that it is complete; before, what keeps it is said with Ready.
         if type_ != "Ready" && after["status"] != TRUE {
             continue;
         }
-        let reason = after["reason"].as_str().unwrap_or_default();
+        let reason = reason_of(&after);
         let note = after["message"].as_str().unwrap_or_default().to_owned();
         let is_bad = if type_ == "Ready" {
-            after["status"] == FALSE && !matches!(reason, "Pending" | "Connecting" | "Suspended" | "Stopped")
+            after["status"] == FALSE && !matches!(reason, "Connecting" | "Suspended" | "Stopped")
         } else {
             type_ == "Failed"
         };
@@ -397,6 +403,10 @@ fn announce(events: &Events, subject: &Subject, status: &Value) {
             events.normal(&subject.object, &subject.uid, reason, note);
         }
     }
+}
+
+fn reason_of(condition: &Value) -> &str {
+    condition["reason"].as_str().unwrap_or_default()
 }
 
 /// How many objects of each kind are in each state.

@@ -54,6 +54,12 @@ pub fn agent_state(view: &View, now: Instant) -> AgentState {
     if let Some((reason, problem)) = view.problems.iter().find_map(|problem| Some((problem.reason?, problem))) {
         return AgentState::Stopped(reason, problem.message.clone());
     }
+    if !view.runs {
+        return AgentState::Stopped(
+            Reason::CameraUnavailable,
+            "the camera does not run: see its condition Ready".to_owned(),
+        );
+    }
     // Of several pods that run the current plan (a roll-out overlaps), one that stays speaks before one that goes, and the
     // newest before the others.
     let mut pods: Vec<&(Pod, Option<Heard>)> = view.pods.iter().collect();

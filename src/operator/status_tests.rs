@@ -51,6 +51,15 @@ fn only_a_report_on_the_current_plan_counts() {
 }
 
 #[test]
+fn what_is_not_to_run_is_not_waited_for() {
+    let (reason, message) = stopped(&View { runs: false, ..view(Vec::new()) });
+    assert_eq!(
+        (reason, message.as_str()),
+        (Reason::CameraUnavailable, "the camera does not run: see its condition Ready")
+    );
+}
+
+#[test]
 fn of_two_pods_the_ready_one_speaks() {
     let mut starting = heard("now");
     starting.report = Some(Arc::new(Report { plan_hash: "now".into(), sequence: 2, ..Report::default() }));

@@ -12,6 +12,9 @@ use crate::api::{Archive, Camera, Recording, Stream};
 use crate::plan::index::{Index, Object};
 use crate::plan::unit::{ObjectKey, ObjectKind, ObjectRef};
 
+/// How many of those that went are remembered: an answer is late by milliseconds, not by thousands of deletions.
+const MOST_GONE: usize = 4096;
+
 /// Who is concerned by a change.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Concerned {
@@ -54,6 +57,8 @@ pub struct World {
     pods_of: BTreeMap<ObjectRef, BTreeSet<ObjectKey>>,
     jobs: BTreeMap<ObjectKey, Job>,
     jobs_of: BTreeMap<ObjectRef, BTreeSet<ObjectKey>>,
+    /// The resource versions at which things went, so that an answer to a write that is late does not bring them back.
+    gone: BTreeMap<(Watched, ObjectKey), String>,
     /// Owners whose pods wait for their turn.
     pending: BTreeSet<ObjectRef>,
     /// Owners whose turn has come and whose Deployment is being written.
@@ -78,6 +83,14 @@ impl World {
 
     /// Takes in something that is new or has changed.
     pub fn put(&mut self, kind: Watched, object: Value) -> Concerned {
+        if !self.gone.is_empty() {
+            let entry = (kind, live::key(&object));
+            let version = object["metadata"]["resourceVersion"].as_str().unwrap_or_default();
+            if self.gone.get(&entry).is_some_and(|gone| !is_newer(version, gone)) {
+                return Concerned::default();
+            }
+            self.gone.remove(&entry);
+        }
         match kind {
             Watched::Object(kind) => self.put_object(kind, object),
             Watched::Child(kind) => self.put_child(kind, object),
@@ -90,6 +103,12 @@ impl World {
     /// Forgets what is gone. `version` is the resource version at which it went: a newer object of the same name stays.
     pub fn remove(&mut self, kind: Watched, key: &ObjectKey, version: Option<&str>) -> Concerned {
         let mut concerned = Concerned::default();
+        if let Some(version) = version {
+            if self.gone.len() >= MOST_GONE {
+                self.gone.clear();
+            }
+            self.gone.insert((kind, key.clone()), version.to_owned());
+        }
         match kind {
             Watched::Object(kind) => {
                 let object = ObjectRef { kind, key: key.clone() };

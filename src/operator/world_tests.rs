@@ -168,6 +168,15 @@ fn an_older_state_undoes_nothing() {
     assert!(world.child(ChildKind::Deployment, &key).is_some(), "it was made anew since then");
     assert!(!world.remove(DEPLOYMENTS, &key, Some("8")).around.is_empty());
     assert!(world.child(ChildKind::Deployment, &key).is_none());
+    assert_eq!(world.put(DEPLOYMENTS, deployment(7, &owners)), Concerned::default(), "a late answer to a write");
+    assert!(world.child(ChildKind::Deployment, &key).is_none());
+    world.put(DEPLOYMENTS, deployment(9, &owners));
+    assert!(world.child(ChildKind::Deployment, &key).is_some(), "it was made anew");
+    let door = reference(ObjectKind::Camera, "door");
+    world.put(CAMERAS, camera("door", 10, 1));
+    world.remove(CAMERAS, &door.key, Some("12"));
+    world.put(CAMERAS, camera("door", 11, 1));
+    assert!(!world.contains(&door), "the answer to the writing of its status came late");
 }
 
 #[test]
