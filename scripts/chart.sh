@@ -186,7 +186,7 @@ kustomize_check() {
     for overlay in examples/kustomize/overlays/*/; do
         name=$(basename "$overlay")
         kustomize_build "$overlay" >"$work/$name.yaml"
-        target/debug/camera-operator check -f "$work/$name.yaml" >"$work/log" 2>&1 || { cat "$work/log"; status=1; }
+        target/debug/camera-operator check -f "$work/$name.yaml" -f examples/kustomize/placeholders.yaml >"$work/log" 2>&1 || { cat "$work/log"; status=1; }
         diff -u "tests/chart/kustomize/$name.yaml" "$work/$name.yaml" || status=1
     done
     kustomize_build examples/argocd/health >"$work/health.yaml"

@@ -17,6 +17,8 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use schemars::JsonSchema;
 use serde_json::{Value, json};
 
+const ANY_JSON: &str = "/$defs/io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSON";
+
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Where to write.
@@ -49,7 +51,12 @@ fn main() -> Result<()> {
 }
 
 fn write_kind<K: JsonSchema + k8s_openapi::Resource>(dir: &Path) -> Result<()> {
-    write(dir, K::GROUP, K::VERSION, K::KIND, schemars::schema_for!(K).to_value())
+    let mut schema = schemars::schema_for!(K).to_value();
+    // Any JSON, which Kubernetes' own description calls an object.
+    if let Some(any) = schema.pointer_mut(ANY_JSON) {
+        *any = json!(true);
+    }
+    write(dir, K::GROUP, K::VERSION, K::KIND, schema)
 }
 
 fn write_definition(dir: &Path, file: &Path) -> Result<()> {
