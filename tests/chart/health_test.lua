@@ -41,6 +41,8 @@ local cases = {
   { "suspended", object({ condition("Ready", "False", "Suspended", "suspended") }, { spec = { suspend = true } }), "Suspended", "spec.suspend" },
   { "stopped over HTTP", object({ condition("Ready", "False", "Suspended", "stopped") }), "Suspended", "stopped" },
   { "waits for other clips", object({ condition("Ready", "False", "ClipLimitReached", "10 clips") }, { kind = "Recording" }), "Progressing", "ClipLimitReached" },
+  { "volume being made", object({ condition("Ready", "False", "ClaimPending", "waits for a volume") }, { kind = "Archive" }), "Progressing", "ClaimPending" },
+  { "no node takes its pod", object({ condition("Ready", "False", "Unschedulable", "0/3 nodes are available") }), "Degraded", "0/3 nodes" },
   { "archive without a volume", object({ condition("Ready", "False", "ClaimMissing", "write spec.claim") }, { kind = "Archive" }), "Degraded", "write spec.claim" },
   { "archive full", object({ condition("Ready", "False", "ArchiveFull", "no room") }, { kind = "Archive" }), "Degraded", "ArchiveFull" },
   { "clip goes on", object({ ready, condition("Complete", "False", "Recording", "recording") }, { kind = "Recording" }), "Healthy", "Streaming" },
