@@ -250,7 +250,8 @@ fn more_clips_than_may_run_wait_for_those_that_do() {
     assert_eq!(waiting(&index), [""; 0], "one that is complete takes no place");
     assert!(concerned.contains(&reference(ObjectKind::Recording, "b")), "{concerned:?}");
     assert!(concerned.contains(&reference(ObjectKind::Archive, "default")), "{concerned:?}");
-    index.put(clip("d", 0, json!({})));
+    let concerned = index.put(clip("d", 0, json!({})));
+    assert!(!concerned.contains(&reference(ObjectKind::Recording, "c")), "what has ended is left alone: {concerned:?}");
     assert_eq!(waiting(&index), ["b"]);
     index.put(clip("d", 0, ended("Failed")));
     assert_eq!(waiting(&index), [""; 0], "nor does one that was given up");

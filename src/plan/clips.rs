@@ -1,23 +1,21 @@
 //! How many clips of a namespace run at once, and which: pure.
 
 use super::index::Index;
-use super::objects::archive_of;
+use super::objects::{archive_of, has_ended};
 use super::report::Reason;
 use super::resolve::Refusal;
 use super::unit::ObjectKey;
 use crate::api::Recording;
-use crate::api::condition::{self, COMPLETE, FAILED, TRUE};
 
 /// Refuses a clip that has to wait for others of its namespace. Those that have begun go on; of the others the oldest go
 /// first. Whatever is no clip is never refused.
 pub(super) fn admit(index: &Index, key: &ObjectKey, most: usize) -> Result<(), Refusal> {
     let Some(clip) = index.objects().recordings.get(key) else { return Ok(()) };
-    if !counts(index, key, clip) {
+    if !counts(index, clip) {
         return Ok(());
     }
     let own = place(key, clip);
-    let before =
-        index.clips(&key.namespace).filter(|(other, clip)| counts(index, other, clip) && place(other, clip) < own);
+    let before = index.clips(&key.namespace).filter(|(other, clip)| counts(index, clip) && place(other, clip) < own);
     if before.count() < most {
         return Ok(());
     }
@@ -31,7 +29,7 @@ pub(super) fn admit(index: &Index, key: &ObjectKey, most: usize) -> Result<(), R
 }
 
 /// Whether a clip takes one of the places: not when it has ended, is suspended, or lacks what it would record or record to.
-fn counts(index: &Index, key: &ObjectKey, clip: &Recording) -> bool {
+fn counts(index: &Index, clip: &Recording) -> bool {
     let objects = index.objects();
     let camera = super::index::camera_of_recording(clip);
     clip.spec.clip.is_some()
@@ -39,14 +37,6 @@ fn counts(index: &Index, key: &ObjectKey, clip: &Recording) -> bool {
         && !has_ended(clip)
         && objects.cameras.contains_key(&camera)
         && objects.archives.contains_key(&archive_of(clip))
-        && objects.recordings.contains_key(key)
-}
-
-fn has_ended(clip: &Recording) -> bool {
-    let conditions = clip.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
-    [COMPLETE, FAILED]
-        .iter()
-        .any(|type_| condition::find(conditions, type_).is_some_and(|condition| condition.status == TRUE))
 }
 
 /// Smaller goes first: what has begun, then what is older, then by name.

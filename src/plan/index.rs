@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::objects::{Objects, archive_of, key};
+use super::objects::{Objects, archive_of, has_ended, key};
 use super::unit::{ObjectKey, ObjectKind, ObjectRef};
 use crate::api::{Archive, Camera, Recording, Stream};
 
@@ -140,9 +140,9 @@ impl Index {
                 let Some(recording) = self.objects.recordings.get(key) else { return concerned };
                 add(ObjectKind::Camera, &camera_of_recording(recording));
                 add(ObjectKind::Archive, &archive_of(recording));
-                // A clip that ends lets another one begin.
+                // A clip that ends lets another one begin. Those that have ended, by far the most, are not concerned.
                 if recording.spec.clip.is_some() {
-                    for (other, clip) in self.clips(&key.namespace) {
+                    for (other, clip) in self.clips(&key.namespace).filter(|(_, clip)| !has_ended(clip)) {
                         add(ObjectKind::Recording, other);
                         add(ObjectKind::Archive, &archive_of(clip));
                     }

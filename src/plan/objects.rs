@@ -7,6 +7,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::unit::{ObjectKey, ObjectKind, hex};
+use crate::api::condition::{self, COMPLETE, FAILED, TRUE};
 use crate::api::{Archive, ArchiveSpec, Camera, DEFAULT_ARCHIVE, DEFAULT_NAMESPACE, Recording, Stream};
 
 /// All objects, by key.
@@ -39,6 +40,13 @@ pub fn stable_uid(kind: ObjectKind, key: &ObjectKey) -> String {
 pub fn archive_of(recording: &Recording) -> ObjectKey {
     let name = recording.spec.archive_ref.as_ref().map_or(DEFAULT_ARCHIVE, |archive| archive.name.as_str());
     ObjectKey::new(key(recording).namespace, name)
+}
+
+/// Whether a recording is complete or was given up, as its status says: nothing more will be recorded.
+pub fn has_ended(recording: &Recording) -> bool {
+    let conditions = recording.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let holds = |type_| condition::find(conditions, type_).is_some_and(|condition| condition.status == TRUE);
+    holds(COMPLETE) || holds(FAILED)
 }
 
 impl Objects {

@@ -54,7 +54,7 @@ fn operator(settings: &Settings) -> NetworkPolicyPeer {
 /// The pods of the same namespace that read this agent.
 fn readers(plan: &AgentPlan) -> Option<NetworkPolicyPeer> {
     let of = |components: &[&str], labels: BTreeMap<String, String>| NetworkPolicyPeer {
-        pod_selector: Some(application(components.iter().map(ToString::to_string).collect(), labels)),
+        pod_selector: Some(application(components.iter().map(|component| (*component).to_owned()).collect(), labels)),
         ..NetworkPolicyPeer::default()
     };
     match plan.owner.kind {
