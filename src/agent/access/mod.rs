@@ -112,7 +112,7 @@ impl Area {
 struct Key {
     id: Option<String>,
     algorithm: Algorithm,
-    key: DecodingKey,
+    public: DecodingKey,
 }
 
 /// Verifies tokens by a plan's rules.
@@ -185,7 +185,7 @@ impl Verifier {
         });
         let mut refusal = Refusal::Foreign;
         for key in fitting {
-            match decode::<Claims>(token, &key.key, &self.validation(key.algorithm)) {
+            match decode::<Claims>(token, &key.public, &self.validation(key.algorithm)) {
                 Ok(token) => return Ok(token.claims.sub),
                 Err(error) => match self.refusal(error.kind()) {
                     Refusal::Foreign => {}
@@ -239,7 +239,7 @@ fn key_of(jwk: &Jwk) -> Option<Key> {
         // A shared secret has no place among public keys.
         _ => return None,
     };
-    Some(Key { id: jwk.common.key_id.clone(), algorithm, key: DecodingKey::from_jwk(jwk).ok()? })
+    Some(Key { id: jwk.common.key_id.clone(), algorithm, public: DecodingKey::from_jwk(jwk).ok()? })
 }
 
 #[cfg(test)]
