@@ -117,7 +117,7 @@ fn a_rotated_password_is_picked_up(cluster: &Cluster) {
     camera.ask(&json!({"do": "disconnect"}));
     wait("the camera's refusal in the condition", || {
         site.condition("camera/front", "Ready")
-            .filter(|(status, reason, _)| status == "False" && reason == "Unauthorized")
+            .filter(|(status, reason, _)| status == "False" && reason == "CredentialRefused")
     });
     site.apply(&manifest::credentials("front", "viewer", "second"));
     site.await_ready(&["camera/front"]);
