@@ -190,6 +190,15 @@ impl<'a> Site<'a> {
     }
 }
 
+impl Drop for Site<'_> {
+    fn drop(&mut self) {
+        // What went wrong stays to be looked at; what went right makes room for the next test.
+        if !std::thread::panicking() {
+            let _ = self.cluster.try_kubectl(&["delete", "namespace", &self.namespace, "--wait=false"]);
+        }
+    }
+}
+
 /// `kubectl port-forward`, ended with the value.
 pub struct Forward {
     child: Child,

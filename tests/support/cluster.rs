@@ -57,7 +57,7 @@ impl Cluster {
             arguments.push("--api-only");
         }
         let kubeconfig = PathBuf::from(script(name, &arguments)?);
-        let programs = PathBuf::from(output(Command::new(project("tests/cluster/build.sh")))?);
+        let programs = PathBuf::from(output(&mut Command::new(project("tests/cluster/build.sh")))?);
         let host = script(name, &["host"])?;
         Ok(Self { name: Some(name.to_owned()), kubeconfig, kubectl: programs.join("kubectl"), host })
     }
@@ -87,7 +87,7 @@ impl Cluster {
 
     /// What kubectl prints, or its complaint.
     pub fn try_kubectl(&self, arguments: &[&str]) -> Result<String, String> {
-        output(self.command(arguments))
+        output(&mut self.command(arguments))
     }
 
     /// What kubectl prints; it must succeed.
@@ -182,7 +182,7 @@ impl Drop for Proxy {
 pub fn image(tag: &str) -> Result<PathBuf, String> {
     let mut command = Command::new(project("scripts/image.sh"));
     command.args(["--tag", tag, super::program::BINARY]);
-    output(command).map(PathBuf::from)
+    output(&mut command).map(PathBuf::from)
 }
 
 /// A file of the project.
@@ -200,10 +200,10 @@ pub fn definitions() -> Vec<PathBuf> {
 fn script(name: &str, arguments: &[&str]) -> Result<String, String> {
     let mut command = Command::new(project("scripts/cluster.sh"));
     command.args(["--name", name]).args(arguments);
-    output(command)
+    output(&mut command)
 }
 
-fn output(mut command: Command) -> Result<String, String> {
+fn output(command: &mut Command) -> Result<String, String> {
     let output = command.stdin(Stdio::null()).output().map_err(|error| error.to_string())?;
     text_of(&output)
 }
