@@ -109,7 +109,8 @@ fn verdict(cluster: &Cluster, api: &str, document: &str) -> Result<Value, Vec<(S
     for (field, message) in &mut said {
         // A rule about metadata stands at the object's root.
         if field == "<nil>" {
-            *field = message.split_whitespace().find(|word| word.starts_with("metadata.")).unwrap_or("").to_owned();
+            let named = message.split_whitespace().find(|word| word.starts_with("metadata.")).unwrap_or_default();
+            named.clone_into(field);
         }
     }
     if said.is_empty() {
