@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 /// Which nodes, and beside which pods.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema, Default)]
 #[serde(rename_all = "camelCase")]
+// The names are those of Kubernetes.
+#[allow(clippy::struct_field_names)]
 pub struct Affinity {
     /// Which nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]

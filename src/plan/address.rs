@@ -22,7 +22,7 @@ pub fn child_name(kind: ObjectKind, name: &str) -> String {
     format!("{name}-{suffix}")
 }
 
-/// Name of what asks an archive's recorder for retention. A CronJob's name has at most 52 characters.
+/// Name of what asks an archive's recorder for retention. A `CronJob`'s name has at most 52 characters.
 pub fn retention_name(archive: &str) -> String {
     format!("{archive}-retention")
 }

@@ -21,7 +21,7 @@ const END_WITHIN_SECONDS: i64 = 3600;
 /// How many jobs that went well, and how many that did not, are kept to be looked at.
 const HISTORY: i32 = 3;
 
-/// The CronJob of an archive.
+/// The `CronJob` of an archive.
 pub fn cron_job(plan: &AgentPlan, archive: &ArchivePlan, settings: &Settings) -> CronJob {
     let labels = labels(COMPONENT_RETENTION, &plan.owner, &plan.owner_uid);
     let metadata = || ObjectMeta { labels: Some(labels.clone()), ..ObjectMeta::default() };

@@ -105,7 +105,7 @@ pub fn secrets(keys: &[SecretKey]) -> Option<Mounted> {
         match sources.last_mut().filter(|source| source.name == *name) {
             Some(source) => source.items.get_or_insert_default().push(item),
             None => {
-                sources.push(SecretProjection { name: name.clone(), items: Some(vec![item]), optional: Some(true) })
+                sources.push(SecretProjection { name: name.clone(), items: Some(vec![item]), optional: Some(true) });
             }
         }
     }

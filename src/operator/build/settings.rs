@@ -18,11 +18,11 @@ pub struct Settings {
     pub operator_namespace: String,
     /// Processor and memory where `spec.pod.resources` says nothing.
     pub resources: DefaultResources,
-    /// Whether agents get a NetworkPolicy, and whom it lets in.
+    /// Whether agents get a `NetworkPolicy`, and whom it lets in.
     pub network_policy: Option<NetworkPolicySettings>,
 }
 
-/// Whom agents' NetworkPolicies let in, beside the agents that need them and the operator's namespace.
+/// Whom agents' network policies let in, beside the agents that need them and the operator's namespace.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NetworkPolicySettings {
