@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::plan::agents::Cluster;
 
 /// Between two looks at the keys. Clusters publish a new key long before they sign with it.
-const REFRESH: Duration = Duration::from_secs(600);
+const REFRESH: Duration = Duration::from_mins(10);
 /// Between two attempts while there are none.
 const RETRY: Duration = Duration::from_secs(5);
 

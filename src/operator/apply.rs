@@ -212,7 +212,7 @@ impl Applier {
             let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
             match self.api(kind, &key).delete(&key.name, &parameters).await {
                 Ok(_) => {
-                    tracing::info!(object = %owner, "deleted {} {}, which it needs no more", kind.name(), key.name)
+                    tracing::info!(object = %owner, "deleted {} {}, which it needs no more", kind.name(), key.name);
                 }
                 Err(kube::Error::Api(status)) if status.is_not_found() => {}
                 Err(error) => problems.push(problem(kind, &key, &error)),

@@ -62,7 +62,7 @@ pub enum Watched {
     ReplicaSet,
     /// Where agents run.
     Pod,
-    /// One run of a CronJob.
+    /// One run of a `CronJob`.
     Job,
 }
 

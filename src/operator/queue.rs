@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 /// After the first failure.
 const FIRST_DELAY: Duration = Duration::from_secs(1);
 /// However often it fails.
-const LONGEST_DELAY: Duration = Duration::from_secs(300);
+const LONGEST_DELAY: Duration = Duration::from_mins(5);
 
 /// What came of looking at an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -32,7 +32,7 @@ use crate::plan::unit::{ObjectKey, ObjectKind, ObjectRef};
 
 /// What stands in the way of an object may be somebody else's, of which no watch tells; and who waits for a turn must not wait
 /// for ever because a turn was missed.
-const LOOK_AGAIN: Duration = Duration::from_secs(60);
+const LOOK_AGAIN: Duration = Duration::from_mins(1);
 /// A change of an agent's state is passed on to what it runs after this long.
 const SETTLE: Duration = Duration::from_millis(20);
 /// How soon an agent that has not taken up its plan is looked at again.
@@ -88,7 +88,7 @@ impl Reconciler {
     pub async fn look_at(self: Arc<Self>, object: ObjectRef) -> Outcome {
         let begun = Instant::now();
         let kind = object.kind.plural();
-        let problems = self.bring_in_line(&object).await;
+        let problems = Box::pin(self.bring_in_line(&object)).await;
         let metrics = &self.feed.metrics;
         metrics.reconciled(kind, begun.elapsed());
         for problem in &problems {
@@ -130,17 +130,15 @@ impl Reconciler {
             return Vec::new();
         };
         let mut problems = Vec::new();
-        match plan {
-            Some(plan) => {
-                let applied = self.applier.apply(&plan, build::children(&plan, &self.settings)).await;
-                problems.extend(applied.problems.iter().cloned());
-                problems.extend(self.nudge(&plan).await);
-                self.remember(&plan, applied);
-            }
-            None => {
-                self.agents.lock().remove(object);
-                problems.extend(self.applier.remove_orphans(object, &uid, &BTreeSet::new()).await);
-            }
+        if let Some(plan) = plan {
+            let children = build::children(&plan, &self.settings);
+            let applied = Box::pin(self.applier.apply(&plan, children)).await;
+            problems.extend(applied.problems.iter().cloned());
+            problems.extend(self.nudge(&plan).await);
+            self.remember(&plan, applied);
+        } else {
+            self.agents.lock().remove(object);
+            problems.extend(self.applier.remove_orphans(object, &uid, &BTreeSet::new()).await);
         }
         problems.extend(self.tell(object, &cluster).await);
         problems
@@ -213,7 +211,7 @@ impl Reconciler {
             self.pass_on(world, object, &state);
         }
         let now = Timestamp::now();
-        let (before, mut status) = self.conditions(world, object, &host, waiting.as_ref(), &state, now)?;
+        let (before, mut status) = conditions(world, object, &host, waiting.as_ref(), &state, now)?;
         if host == *object {
             let mut notices = notices;
             notices.extend(retention_notice(world, object));
@@ -222,62 +220,6 @@ impl Reconciler {
         }
         let (uid, generation) = (meta.uid.clone().unwrap_or_default(), meta.generation);
         Some((Subject { object: object.clone(), uid, generation, before }, status))
-    }
-
-    /// The status without our notices: how it was, and how it is.
-    fn conditions(
-        &self,
-        world: &World,
-        object: &ObjectRef,
-        host: &ObjectRef,
-        waiting: Option<&Waiting>,
-        state: &AgentState,
-        now: Timestamp,
-    ) -> Option<(Value, Value)> {
-        let objects = world.index().objects();
-        let key = &object.key;
-        // What is wrong with another object's agent is said with whose it is.
-        let said = |message: &str| {
-            if host == object { message.to_owned() } else { format!("{:?} {}: {message}", host.kind, host.key.name) }
-        };
-        let other = match (waiting, state) {
-            (Some(waiting), _) => Some(waiting.clone()),
-            (None, AgentState::Stopped(reason, message)) => {
-                Some(Waiting { object: object.clone(), reason: *reason, message: said(message) })
-            }
-            (None, AgentState::Unavailable(message)) => {
-                Some(Waiting { object: object.clone(), reason: Reason::ReportUnavailable, message: said(message) })
-            }
-            (None, AgentState::Reports(_) | AgentState::Unheard) => None,
-        };
-        let report = match (&other, state) {
-            (None, AgentState::Reports(report)) => Some(report),
-            _ => None,
-        };
-        let unit = report.and_then(|report| report.units.iter().find(|unit| unit.object == *object));
-        let archive = report.and_then(|report| report.archives.iter().find(|archive| archive.key == *key));
-        let is_unknown = waiting.is_none() && matches!(state, AgentState::Unavailable(_));
-        let unit: plan_status::Outcome<'_, UnitReport> = outcome(other.as_ref(), is_unknown, unit);
-        let archive: plan_status::Outcome<'_, ArchiveReport> = outcome(other.as_ref(), is_unknown, archive);
-        let both = match object.kind {
-            ObjectKind::Camera => {
-                let camera = objects.cameras.get(key)?;
-                (json_of(&camera.status), json_of(&plan_status::camera_status(camera, unit, now)))
-            }
-            ObjectKind::Stream => {
-                let stream = objects.streams.get(key)?;
-                (json_of(&stream.status), json_of(&plan_status::stream_status(stream, unit, now)))
-            }
-            ObjectKind::Archive => {
-                let declared = objects.archives.get(key)?;
-                (json_of(&declared.status), json_of(&plan_status::archive_status(declared, archive, now)))
-            }
-            ObjectKind::Recording => {
-                let recording = objects.recordings.get(key)?;
-                (json_of(&recording.status), json_of(&plan_status::recording_status(recording, unit, now)))
-            }
-        };
-        Some(both)
     }
 
     /// What an agent runs for others is looked at when the agent's state changes.
@@ -328,6 +270,61 @@ impl Reconciler {
             }),
         }
     }
+}
+
+/// The status without our notices: how it was, and how it is.
+fn conditions(
+    world: &World,
+    object: &ObjectRef,
+    host: &ObjectRef,
+    waiting: Option<&Waiting>,
+    state: &AgentState,
+    now: Timestamp,
+) -> Option<(Value, Value)> {
+    let objects = world.index().objects();
+    let key = &object.key;
+    // What is wrong with another object's agent is said with whose it is.
+    let said = |message: &str| {
+        if host == object { message.to_owned() } else { format!("{:?} {}: {message}", host.kind, host.key.name) }
+    };
+    let other = match (waiting, state) {
+        (Some(waiting), _) => Some(waiting.clone()),
+        (None, AgentState::Stopped(reason, message)) => {
+            Some(Waiting { object: object.clone(), reason: *reason, message: said(message) })
+        }
+        (None, AgentState::Unavailable(message)) => {
+            Some(Waiting { object: object.clone(), reason: Reason::ReportUnavailable, message: said(message) })
+        }
+        (None, AgentState::Reports(_) | AgentState::Unheard) => None,
+    };
+    let report = match (&other, state) {
+        (None, AgentState::Reports(report)) => Some(report),
+        _ => None,
+    };
+    let unit = report.and_then(|report| report.units.iter().find(|unit| unit.object == *object));
+    let archive = report.and_then(|report| report.archives.iter().find(|archive| archive.key == *key));
+    let is_unknown = waiting.is_none() && matches!(state, AgentState::Unavailable(_));
+    let unit: plan_status::Outcome<'_, UnitReport> = outcome(other.as_ref(), is_unknown, unit);
+    let archive: plan_status::Outcome<'_, ArchiveReport> = outcome(other.as_ref(), is_unknown, archive);
+    let both = match object.kind {
+        ObjectKind::Camera => {
+            let camera = objects.cameras.get(key)?;
+            (json_of(&camera.status), json_of(&plan_status::camera_status(camera, unit, now)))
+        }
+        ObjectKind::Stream => {
+            let stream = objects.streams.get(key)?;
+            (json_of(&stream.status), json_of(&plan_status::stream_status(stream, unit, now)))
+        }
+        ObjectKind::Archive => {
+            let declared = objects.archives.get(key)?;
+            (json_of(&declared.status), json_of(&plan_status::archive_status(declared, archive, now)))
+        }
+        ObjectKind::Recording => {
+            let recording = objects.recordings.get(key)?;
+            (json_of(&recording.status), json_of(&plan_status::recording_status(recording, unit, now)))
+        }
+    };
+    Some(both)
 }
 
 fn outcome<'a, R>(other: Option<&'a Waiting>, is_unknown: bool, report: Option<&'a R>) -> plan_status::Outcome<'a, R> {

@@ -2,6 +2,7 @@
 //! then. Asked are only pods whose owner references lead to one of our objects (`world` decides that); what they say is kept
 //! here for whoever looks. Must not judge it; that is `status`.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(40);
 /// An agent that could not be asked for this long counts as one that cannot be asked.
 pub const UNAVAILABLE_AFTER: Duration = Duration::from_secs(15);
 /// Between two full reports that are asked for whether or not there is news.
-const RESYNC: Duration = Duration::from_secs(600);
+const RESYNC: Duration = Duration::from_mins(10);
 /// Between two attempts to reach an agent, at most.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 /// A report of thousands of units is smaller; a pod that sends more is not one of ours in earnest.
@@ -134,16 +135,16 @@ impl Asking {
                 stays
             });
             for (uid, asked) in wanted {
-                if !polls.contains_key(&uid) {
+                if let Entry::Vacant(place) = polls.entry(uid) {
                     let poll = poll(
                         client.clone(),
-                        uid.clone(),
+                        place.key().clone(),
                         asked.clone(),
                         self.token_file.clone(),
                         self.reports.clone(),
                         self.news.clone(),
                     );
-                    polls.insert(uid, (asked, tokio::spawn(poll).abort_handle()));
+                    place.insert((asked, tokio::spawn(poll).abort_handle()));
                 }
             }
             tokio::select! {

@@ -36,7 +36,7 @@ use crate::host::signals::Signals;
 use crate::plan::unit::ObjectRef;
 
 /// How long one look at one object may take.
-const LOOK_LIMIT: Duration = Duration::from_secs(60);
+const LOOK_LIMIT: Duration = Duration::from_mins(1);
 /// How long what is under way may take at a clean stop.
 const FINISH_LIMIT: Duration = Duration::from_secs(15);
 /// A change of an agent's report waits this long for more of them.
@@ -44,6 +44,7 @@ const SETTLE_REPORT: Duration = Duration::from_millis(50);
 
 /// Runs the controllers of a cluster.
 #[derive(Debug, Args)]
+#[allow(clippy::doc_markdown, reason = "what stands here is printed as help")]
 pub struct Arguments {
     /// Image of the pods that handle media: the same version as this program's.
     #[arg(long)]
@@ -85,7 +86,7 @@ struct Defaults {
     resources: DefaultResources,
     /// Subjects (`system:serviceaccount:<namespace>:<name>`) that may read media of every agent.
     allowed_subjects: Vec<String>,
-    /// Absent: agents get no NetworkPolicy.
+    /// Absent: agents get no `NetworkPolicy`.
     network_policy: Option<NetworkPolicySettings>,
 }
 

@@ -16,7 +16,7 @@ use super::reports::Reports;
 use super::watches::Feed;
 
 /// A watch that has not even been tried to be opened for this long hangs: each is opened again every four minutes.
-const STALE: Duration = Duration::from_secs(600);
+const STALE: Duration = Duration::from_mins(10);
 
 /// What the probes and metrics look at.
 #[derive(Clone)]

@@ -51,7 +51,7 @@ pub struct World {
     children_of: BTreeMap<ObjectRef, BTreeSet<ChildKey>>,
     /// Deployments by uid.
     deployments: HashMap<String, ObjectKey>,
-    /// uid of a ReplicaSet → its key and uid of its controller.
+    /// uid of a `ReplicaSet` → its key and uid of its controller.
     replica_sets: HashMap<String, (ObjectKey, String)>,
     pods: BTreeMap<ObjectKey, Pod>,
     pods_of: BTreeMap<ObjectRef, BTreeSet<ObjectKey>>,
@@ -344,7 +344,7 @@ impl World {
         children.filter(|(_, live)| live.controller.as_ref().is_some_and(|controller| controller.uid == uid)).collect()
     }
 
-    /// The pods of an object: those whose owner references lead to it, by way of a ReplicaSet and a Deployment. Whatever
+    /// The pods of an object: those whose owner references lead to it, by way of a `ReplicaSet` and a Deployment. Whatever
     /// a pod's labels say proves nothing.
     pub fn pods_of(&self, owner: &ObjectRef) -> Vec<&Pod> {
         let Some(uid) = meta(&self.index, owner).and_then(|meta| meta.uid.as_deref()) else { return Vec::new() };
