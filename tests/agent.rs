@@ -76,6 +76,7 @@ fn recording(name: &str) -> Unit {
         mode: RecordMode::Continuous { segment_ms: 60_000 },
         audio: true,
         retention: RetentionRules::default(),
+        adopt: false,
     };
     unit(ObjectKind::Recording, name, Work::Record(work))
 }

@@ -1,6 +1,9 @@
 //! Affinity of pods, in the shape that Kubernetes gives it (`core/v1` `Affinity`) but bounded, so that it can stand in a
 //! schema of ours. Whatever Kubernetes itself would refuse beyond these bounds it refuses when the pod is made.
 
+// The names are those of Kubernetes; the derived schema repeats them where an attribute on the struct does not reach.
+#![allow(clippy::struct_field_names)]
+
 use std::collections::BTreeMap;
 
 use kube::KubeSchema;
@@ -10,8 +13,6 @@ use serde::{Deserialize, Serialize};
 /// Which nodes, and beside which pods.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema, Default)]
 #[serde(rename_all = "camelCase")]
-// The names are those of Kubernetes.
-#[allow(clippy::struct_field_names)]
 pub struct Affinity {
     /// Which nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -234,8 +234,8 @@ mod tests {
         let rules = compile_schema(&super::super::crds::schema(&Archive::crd()));
         let archive = |spec: &Value| json!({"metadata": {"name": "a"}, "spec": spec});
         let said = |old: Value, new: Value| {
-            let failures = Validator::new().validate_compiled(&rules, &archive(&new), Some(&archive(&old)));
-            let failures = failures.err().map(|failures| failures.into_vec()).unwrap_or_default();
+            let validated = Validator::new().validate_compiled(&rules, &archive(&new), Some(&archive(&old)));
+            let failures = if let Err(failures) = validated { failures.into_vec() } else { Vec::new() };
             failures.into_iter().map(|failure| failure.message).collect::<Vec<_>>().join("; ")
         };
         let claim = |size: &str| json!({"claim": {"size": size, "storageClassName": "fast"}});

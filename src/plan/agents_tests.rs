@@ -214,7 +214,7 @@ fn a_camera_that_allows_one_session_is_never_connected_twice() {
 }
 
 /// A clip with its creation time and status.
-fn clip(name: &str, minute: u8, status: serde_json::Value) -> Object {
+fn clip(name: &str, minute: u8, status: &serde_json::Value) -> Object {
     let value = json!({
         "apiVersion": "camera-operator.dev/v1alpha1", "kind": "Recording",
         "metadata": {"name": name, "namespace": "shop", "creationTimestamp": format!("2026-11-21T12:{minute:02}:00Z")},
@@ -239,21 +239,21 @@ fn more_clips_than_may_run_wait_for_those_that_do() {
             .filter(|name| reason(index, ObjectKind::Recording, name) == Some(Reason::ClipLimitReached))
             .collect()
     };
-    index.put(clip("a", 3, json!({})));
-    index.put(clip("b", 2, json!({})));
+    index.put(clip("a", 3, &json!({})));
+    index.put(clip("b", 2, &json!({})));
     assert_eq!(waiting(&index), [""; 0]);
-    index.put(clip("c", 1, json!({})));
+    index.put(clip("c", 1, &json!({})));
     assert_eq!(waiting(&index), ["a"], "the oldest go first");
-    index.put(clip("a", 3, json!({"startTime": "2026-11-21T12:03:00Z"})));
+    index.put(clip("a", 3, &json!({"startTime": "2026-11-21T12:03:00Z"})));
     assert_eq!(waiting(&index), ["b"], "one that has begun is not cut short by an older one");
-    let concerned = index.put(clip("c", 1, ended("Complete")));
+    let concerned = index.put(clip("c", 1, &ended("Complete")));
     assert_eq!(waiting(&index), [""; 0], "one that is complete takes no place");
     assert!(concerned.contains(&reference(ObjectKind::Recording, "b")), "{concerned:?}");
     assert!(concerned.contains(&reference(ObjectKind::Archive, "default")), "{concerned:?}");
-    let concerned = index.put(clip("d", 0, json!({})));
+    let concerned = index.put(clip("d", 0, &json!({})));
     assert!(!concerned.contains(&reference(ObjectKind::Recording, "c")), "what has ended is left alone: {concerned:?}");
     assert_eq!(waiting(&index), ["b"]);
-    index.put(clip("d", 0, ended("Failed")));
+    index.put(clip("d", 0, &ended("Failed")));
     assert_eq!(waiting(&index), [""; 0], "nor does one that was given up");
     let recorder = planned(&index, ObjectKind::Archive, "default");
     assert_eq!(
@@ -278,7 +278,7 @@ fn an_event_concerns_those_that_it_touches_and_nobody_else() {
     // A stream that moves to another camera concerns both.
     let moved =
         check::load_text("test.yaml", &object("Stream", "door", "{cameraRef: {name: till}, output: {hls: {}}}"));
-    let stream = moved.manifests.streams.into_iter().next().map(Object::Stream).unwrap_or_else(|| panic!("no stream"));
+    let stream = moved.manifests.streams.into_iter().next().map_or_else(|| panic!("no stream"), Object::Stream);
     assert_eq!(names(&index.put(stream)), ["Camera door", "Camera till", "Stream door"]);
     assert_eq!(units(&planned(&index, ObjectKind::Camera, "till")), ["Camera till", "Stream door"]);
     assert_eq!(

@@ -99,7 +99,7 @@ fn relay(program: &TcpStream, camera: &TcpStream, passed: Passed) {
     });
     let (mut from, mut to) = (camera.try_clone().unwrap(), program.try_clone().unwrap());
     std::thread::spawn(move || {
-        let mut buffer = [0; 64 * 1024];
+        let mut buffer = vec![0; 64 * 1024];
         while let Ok(count @ 1..) = from.read(&mut buffer) {
             // Kept only when it is in the program's own queue.
             let mut passed = passed.lock().unwrap();

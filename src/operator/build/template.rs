@@ -101,6 +101,8 @@ mod tests {
 
     use super::*;
 
+    type Change<'a> = &'a dyn Fn(&mut Value);
+
     #[test]
     fn the_first_difference_is_named() {
         let old = json!({
@@ -114,7 +116,7 @@ mod tests {
             first_difference(&old.to_string(), &new.to_string())
         };
         assert_eq!(with(&|_| {}), None);
-        let cases: [(&dyn Fn(&mut Value), &str); 7] = [
+        let cases: [(Change<'_>, &str); 7] = [
             (&|new| new["containers"][0]["image"] = "a:2".into(), "containers[agent].image: a:1 → a:2"),
             (
                 &|new| {

@@ -183,7 +183,7 @@ fn a_run_that_stays_away_ends_and_another_one_begins() {
     let mut bench = Bench::new();
     bench.feed(&Agent::new(7, 0), 0..30);
     bench.cut();
-    bench.pass_time(KEEPS - Duration::from_millis(1));
+    bench.pass_time(KEEPS.saturating_sub(Duration::from_millis(1)));
     assert_eq!(bench.ends(), []);
     bench.pass_time(Duration::from_millis(1));
     assert_eq!(bench.ends(), [(RunId(7), Reason::CameraUnavailable)]);
