@@ -8,6 +8,7 @@
 mod support;
 
 mod api;
+mod operator;
 mod pods;
 mod site;
 
@@ -76,7 +77,8 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // They share a node, and its cameras encode in real time.
     arguments.test_threads = arguments.test_threads.or(Some(1));
-    let mut trials = group(&arguments, "api", || Cluster::start("test-api", Needs::Api), api::TESTS);
+    let without_node = [api::TESTS, operator::TESTS].concat();
+    let mut trials = group(&arguments, "api", || Cluster::start("test-api", Needs::Api), &without_node);
     trials.extend(group(&arguments, "pods", site::start, pods::TESTS));
     let conclusion = libtest_mimic::run(&arguments, trials);
     if conclusion.has_failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS }

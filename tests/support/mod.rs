@@ -17,6 +17,7 @@ pub mod hls;
 pub mod http;
 pub mod judge;
 pub mod manifest;
+pub mod operator;
 pub mod peer;
 pub mod process;
 pub mod program;
