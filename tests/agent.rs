@@ -7,7 +7,7 @@
 #[path = "support/mod.rs"]
 mod support;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use camera_operator::plan::unit::{
@@ -17,7 +17,7 @@ use camera_operator::plan::unit::{
 };
 use support::agent::Agent;
 use support::camera::Camera;
-use support::program::{BINARY, media_files_beneath};
+use support::program::{BINARY, files_beneath, media_files_beneath};
 use support::service::Service;
 use support::token::{AUDIENCE, ISSUER, Issuer};
 use support::{hls, http, judge, wait};
@@ -131,9 +131,16 @@ fn archive_agent(issuer: &Issuer, camera: u16, recordings: &[&str]) -> Agent {
     agent
 }
 
-/// The counters of all pictures of a recording.
+/// The counters of all pictures of a recording that is not being written, as its index plays: a file that goes on where another
+/// one was cut off cannot be shown without it.
 fn counters(agent: &Agent, recording: &str) -> Vec<u32> {
-    judge::counters_of(&media_files_beneath(&agent.archive().join("shop").join(recording)))
+    let folder = agent.archive().join("shop").join(recording);
+    let is_index = |path: &PathBuf| path.ends_with("playlist.m3u8");
+    files_beneath(&folder)
+        .iter()
+        .filter(|path| is_index(path))
+        .flat_map(|index| judge::counters_of_index(index))
+        .collect()
 }
 
 /// Waits until this many pictures more have been recorded.
@@ -281,11 +288,6 @@ fn a_recording_outlives_kills_and_roll_outs_of_agents() {
     archive.run();
     archive.await_ready();
     await_pictures(&archive, "door", 3 * RATE);
-    assert_eq!(
-        judge::holes(&counters(&archive, "door"), &camera.stats().skips),
-        [],
-        "nothing is missing, nothing twice"
-    );
 
     // The camera's agent is killed: what nobody received is missing, and no more.
     source.kill();

@@ -133,6 +133,8 @@ struct Ring {
     key: Option<u64>,
     /// Whether the byte cap has evicted the newest GOP's key frame.
     key_evicted: bool,
+    /// The newest run, and the capture time of its first frame.
+    run: Option<(RunId, UtcMicros)>,
     closed: bool,
     statistics: Statistics,
 }
@@ -146,6 +148,9 @@ impl Ring {
         if let Entry::Frame { frame, .. } = &entry {
             self.bytes += frame.payload.len();
             self.statistics.count(frame);
+            if self.run.is_none_or(|(run, _)| run != frame.run) {
+                self.run = Some((frame.run, frame.utc));
+            }
             if frame.is_video_key() {
                 self.key = Some(self.end());
                 self.key_evicted = false;
@@ -157,10 +162,12 @@ impl Ring {
     fn trim(&mut self, limits: Limits, newest: UtcMicros) {
         let oldest_wanted = newest.0 - limits.duration_micros;
         while let Some(front) = self.entries.front() {
-            let (at, size) = match front {
-                Entry::Frame { frame, .. } => (frame.utc.0, frame.payload.len()),
-                Entry::Ended(ending) => (ending.at.0, 0),
+            let (run, at, size) = match front {
+                Entry::Frame { frame, .. } => (frame.run, frame.utc.0, frame.payload.len()),
+                Entry::Ended(ending) => (ending.run, ending.at.0, 0),
             };
+            // Between two runs the host's clock may have been set: what an earlier one left is as old as the newest one is long.
+            let at = self.run.filter(|(newest, _)| *newest != run).map_or(at, |(_, began)| began.0);
             let over = self.bytes > limits.bytes && self.entries.len() > 1;
             // The newest GOP stays whole, so that a new reader has a key frame to start at. With no key frame in the ring
             // there is nothing to protect.
@@ -578,6 +585,26 @@ mod tests {
         let events = reader.take_now();
         assert!(matches!(&events[2], Event::Ended(ending) if ending.reason == Reason::Stalled));
         assert!(matches!(events[3], Event::Configuration { run: RunId(2), .. }));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_takes_nothing_from_a_reader() {
+        let hub = hub(400, 1 << 20);
+        let mut reader = hub.subscribe(Reach::Whole);
+        hub.publish(&configuration(0), (0..5).map(|n| frame(n, n == 0)));
+        let of = |run: u64, years: i64| {
+            move |n: u64| Frame {
+                run: RunId(run),
+                utc: frame(n, false).utc.plus_micros(years * 31_536_000_000_000),
+                ..frame(n, n % 5 == 0)
+            }
+        };
+        hub.publish(&configuration(0), (0..5).map(of(2, 1)));
+        hub.publish(&configuration(0), (0..5).map(of(3, -1)));
+        assert_eq!(sequences(&reader.take_now()), [0, 1, 2, 3, 4].repeat(3));
+        hub.publish(&configuration(0), (5..30).map(of(3, -1)));
+        let mut oldest = hub.subscribe(Reach::FromOldest);
+        assert!(sequences(&oldest.take_now())[0] > 5, "earlier runs have gone");
     }
 
     #[test]

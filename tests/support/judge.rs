@@ -139,6 +139,19 @@ pub fn counters_of(files: &[impl AsRef<Path>]) -> Vec<u32> {
     files.iter().flat_map(|file| of(file.as_ref())).collect()
 }
 
+/// The counters of what the index of an hour plays; every picture must have one.
+pub fn counters_of_index(index: &Path) -> Vec<u32> {
+    let folder = index.parent().unwrap().display();
+    let text = std::fs::read_to_string(index).unwrap();
+    let text = text.lines().fold(String::new(), |text, line| {
+        let line = line.replace("URI=\"", &format!("URI=\"{folder}/"));
+        text + &if line.starts_with('#') || line.is_empty() { line } else { format!("{folder}/{line}") } + "\n"
+    });
+    let copy = tempfile::Builder::new().suffix(".m3u8").tempfile().unwrap();
+    std::fs::write(copy.path(), text + "#EXT-X-ENDLIST\n").unwrap();
+    counters_of(&[copy.path()])
+}
+
 /// [`counters_of`] after a kill: the newest file may have been begun just then and hold no whole second yet.
 pub fn counters_after_kill(files: &[impl AsRef<Path>]) -> Vec<u32> {
     let empty = files.last().is_some_and(|newest| counters(newest.as_ref().to_str().unwrap()).is_empty());
