@@ -65,9 +65,12 @@ fn bad_manifests_are_refused_where_and_how_they_say() {
         if loaded.problems.len() != 1 {
             failures.push(format!("{}: more than one problem:\n  {}", file.display(), problems.join("\n  ")));
         }
-        let last = path.rsplit('.').next().unwrap_or_default().split('[').next().unwrap_or_default();
+        let last = path.rsplit('.').next().unwrap_or_default();
+        let (name, is_item) = last.split_once('[').map_or((last, false), |(list, _)| (list, true));
         let line = text.lines().nth(problem.line.saturating_sub(1)).unwrap_or_default();
-        let stands_there = line.contains(last) || problem.message.starts_with("is required");
+        // An item of a list stands where its dash is, or in the line of a list that is written in one.
+        let is_dashed = is_item && line.trim_start().starts_with("- ");
+        let stands_there = line.contains(name) || is_dashed || problem.message.starts_with("is required");
         if !stands_there {
             failures.push(format!("{}: line {} does not hold {last}: {line:?}", file.display(), problem.line));
         }
