@@ -596,7 +596,7 @@ mod tests {
             move |n: u64| Frame {
                 run: RunId(run),
                 utc: frame(n, false).utc.plus_micros(years * 31_536_000_000_000),
-                ..frame(n, n % 5 == 0)
+                ..frame(n, n.is_multiple_of(5))
             }
         };
         hub.publish(&configuration(0), (0..5).map(of(2, 1)));
