@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::registry::Registry;
 use crate::media::frame::UtcMicros;
-use crate::plan::report::{ArchiveReport, Notice, Reason, Report, UnitReport, UnitState};
+use crate::plan::report::{ArchiveReport, MediaFacts, Notice, Reason, Report, UnitReport, UnitState};
 use crate::plan::unit::{ObjectKey, ObjectRef, SecretKey};
 
 /// A secret value. Never printed.
@@ -267,6 +267,23 @@ impl UnitContext {
     /// Changes other facts of the report.
     pub fn update(&self, update: impl FnOnce(&mut UnitReport)) {
         self.board.update_unit(&self.object, update);
+    }
+
+    /// Says that pictures flow, and what they are. A measured rate that wavers by a twentieth at most is no news.
+    pub fn tell_media(&self, facts: MediaFacts) {
+        let size = format!("{} {}x{}", facts.video_codec, facts.width, facts.height);
+        self.set_state(UnitState::Running, Reason::Streaming, size);
+        self.update(|report| {
+            let same = report.media.as_ref().is_some_and(|known| {
+                let change = known.frames_per_second_milli.abs_diff(facts.frames_per_second_milli);
+                let mut other = facts.clone();
+                other.frames_per_second_milli = known.frames_per_second_milli;
+                *known == other && change <= known.frames_per_second_milli / 20
+            });
+            if !same {
+                report.media = Some(facts);
+            }
+        });
     }
 
     /// Puts a notice up, or takes it down with `None`.

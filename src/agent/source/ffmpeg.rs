@@ -22,7 +22,7 @@ use crate::agent::unit::UnitContext;
 use crate::media::clock::Arrival;
 use crate::media::fmp4::reader::{Event, Limits, Reader};
 use crate::media::frame::{Codec, RunId, UtcMicros};
-use crate::plan::report::{Reason, UnitState};
+use crate::plan::report::Reason;
 use crate::plan::unit::{Ingest, RtspTransport, Source};
 
 /// Condition type of a camera whose key frames are further apart than the ring can hold.
@@ -374,19 +374,7 @@ impl Life<'_> {
         // The first figures follow as soon as there is something to measure.
         let early = progress.first_picture.is_some_and(|first| now.duration_since(first) < Duration::from_secs(1));
         progress.facts_at = if early { None } else { Some(now) };
-        let size = format!("{} {}x{}", facts.video_codec, facts.width, facts.height);
-        self.context.set_state(UnitState::Running, Reason::Streaming, size);
-        self.context.update(|report| {
-            let same = report.media.as_ref().is_some_and(|known| {
-                let change = known.frames_per_second_milli.abs_diff(facts.frames_per_second_milli);
-                let mut other = facts.clone();
-                other.frames_per_second_milli = known.frames_per_second_milli;
-                *known == other && change <= known.frames_per_second_milli / 20
-            });
-            if !same {
-                report.media = Some(facts);
-            }
-        });
+        self.context.tell_media(facts);
         let long = self.hub.key_evicted().then(|| {
             "key frames are so far apart that they do not stay in memory: viewers wait for the next one; shorten the camera's \
              key frame interval"

@@ -219,19 +219,7 @@ impl Unit<'_> {
 
     fn tell_facts(&mut self) {
         let Some(facts) = self.facts.due() else { return };
-        let size = format!("{} {}x{}", facts.video_codec, facts.width, facts.height);
-        self.context.set_state(UnitState::Running, Reason::Streaming, size);
-        self.context.update(|report| {
-            let same = report.media.as_ref().is_some_and(|known| {
-                let change = known.frames_per_second_milli.abs_diff(facts.frames_per_second_milli);
-                let mut other = facts.clone();
-                other.frames_per_second_milli = known.frames_per_second_milli;
-                *known == other && change <= known.frames_per_second_milli / 20
-            });
-            if !same {
-                report.media = Some(facts);
-            }
-        });
+        self.context.tell_media(facts);
     }
 }
 
