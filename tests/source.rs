@@ -23,7 +23,7 @@ use camera_operator::plan::unit::{
 use serde_json::json;
 use support::camera::Camera;
 use support::tap::Tap;
-use support::{PATIENCE, free_port, process};
+use support::{PATIENCE, free_port, process, wait};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -529,6 +529,20 @@ impl Device {
             .unwrap();
         Self(child)
     }
+
+    /// Waits until it listens, without a connection: one that takes a single caller would take this one for it.
+    fn await_listening(&self, port: u16) {
+        let local = format!(":{port:04X}");
+        wait("the device listens", || {
+            let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+            // The columns of proc(5): number, local address, remote address, state; 0A is LISTEN.
+            let listens = |line: &str| {
+                let columns: Vec<&str> = line.split_whitespace().take(4).collect();
+                matches!(columns[..], [_, address, _, "0A"] if address.ends_with(&local))
+            };
+            table.lines().any(listens).then_some(())
+        });
+    }
 }
 
 impl Drop for Device {
@@ -548,8 +562,10 @@ async fn pictures_of(source: Source, change: impl FnOnce(&mut Ingest), secrets: 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn motion_jpeg_over_http_gets_its_times_from_arrival() {
-    let url = format!("http://127.0.0.1:{}/camera", free_port());
-    let _device = Device::start(&["-f", "mpjpeg", "-listen", "1", &url]);
+    let port = free_port();
+    let url = format!("http://127.0.0.1:{port}/camera");
+    let device = Device::start(&["-f", "mpjpeg", "-listen", "1", &url]);
+    device.await_listening(port);
     let source = Source::Http { location: Location::Url(url), credentials: None };
     let (seen, unit) = pictures_of(source, |_| {}, &[]).await;
     seen.check();
