@@ -38,14 +38,25 @@ pub struct Heard {
     /// Its newest report.
     pub report: Option<Arc<Report>>,
     /// Since when it cannot be asked, and why.
-    pub failing: Option<(Instant, String)>,
+    pub failing: Option<Failing>,
+}
+
+/// That a pod cannot be asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failing {
+    /// Since when.
+    pub since: Instant,
+    /// Why, the last time.
+    pub why: String,
+    /// Whether whoever is concerned has been told.
+    pub told: bool,
 }
 
 impl Heard {
     /// Why it cannot be asked, once that has lasted.
     pub fn unavailable(&self, now: Instant) -> Option<&str> {
-        let (since, why) = self.failing.as_ref()?;
-        (now.duration_since(*since) >= UNAVAILABLE_AFTER).then_some(why.as_str())
+        let failing = self.failing.as_ref()?;
+        (now.duration_since(failing.since) >= UNAVAILABLE_AFTER).then_some(failing.why.as_str())
     }
 }
 
@@ -79,11 +90,14 @@ impl Reports {
         !same || was_failing
     }
 
-    fn fail(&self, uid: &str, why: String) {
+    /// Notes that it could not be asked. Returns whether that has lasted, and nobody has been told yet.
+    fn fail(&self, uid: &str, why: String, now: Instant) -> bool {
         let mut heard = self.lock();
         let heard = heard.entry(uid.to_owned()).or_default();
-        let since = heard.failing.take().map_or_else(Instant::now, |(since, _)| since);
-        heard.failing = Some((since, why));
+        let (since, was_told) = heard.failing.as_ref().map_or((now, false), |failing| (failing.since, failing.told));
+        let told = was_told || now.duration_since(since) >= UNAVAILABLE_AFTER;
+        heard.failing = Some(Failing { since, why, told });
+        told && !was_told
     }
 }
 
@@ -200,10 +214,7 @@ async fn poll(
                 }
             }
             Err(why) => {
-                let before = reports.of(&uid).is_some_and(|heard| heard.unavailable(Instant::now()).is_some());
-                reports.fail(&uid, why);
-                let after = reports.of(&uid).is_some_and(|heard| heard.unavailable(Instant::now()).is_some());
-                if after && !before {
+                if reports.fail(&uid, why, Instant::now()) {
                     news(&asked.owner);
                 }
                 let jitter = rand::rng().random_range(0.8..1.2);
@@ -260,14 +271,17 @@ mod tests {
         let reports = Reports::default();
         assert!(reports.hear("pod", Report::default()));
         assert!(!reports.hear("pod", Report::default()), "the same again is no news");
-        reports.fail("pod", "connection refused".into());
+        let since = Instant::now();
+        assert!(!reports.fail("pod", "connection refused".into(), since));
         let heard = reports.of("pod").unwrap();
-        let since = heard.failing.as_ref().unwrap().0;
         assert_eq!(heard.unavailable(since), None);
         assert_eq!(heard.unavailable(since + UNAVAILABLE_AFTER), Some("connection refused"));
         assert!(heard.report.is_some(), "what it said last is kept");
-        reports.fail("pod", "no route".into());
-        assert_eq!(reports.of("pod").unwrap().failing.unwrap().0, since, "it has failed since then");
+        let almost = since + UNAVAILABLE_AFTER.saturating_sub(Duration::from_millis(1));
+        assert!(!reports.fail("pod", "no route".into(), almost));
+        assert_eq!(reports.of("pod").unwrap().failing.unwrap().since, since, "it has failed since then");
+        assert!(reports.fail("pod", "no route".into(), since + UNAVAILABLE_AFTER), "now it is news");
+        assert!(!reports.fail("pod", "no route".into(), since + 2 * UNAVAILABLE_AFTER), "once");
         assert!(reports.hear("pod", Report::default()), "that it answers again is news");
         assert_eq!(reports.of("pod").unwrap().unavailable(since + UNAVAILABLE_AFTER), None);
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::operator::reports::Failing;
 use crate::plan::unit::ObjectKey;
 
 fn pod(name: &str) -> Pod {
@@ -71,7 +72,10 @@ fn of_two_pods_the_ready_one_speaks() {
 #[test]
 fn a_silent_agent_is_unknown_and_never_down() {
     let since = Instant::now();
-    let silent = |hash: &str| Heard { failing: Some((since, "connection refused".into())), ..heard(hash) };
+    let silent = |hash: &str| Heard {
+        failing: Some(Failing { since, why: "connection refused".into(), told: false }),
+        ..heard(hash)
+    };
     let view = |pod: Pod| view(vec![(pod, Some(silent("now")))]);
     let late = since + Duration::from_mins(1);
     assert!(matches!(agent_state(&view(pod("a")), since), AgentState::Reports(_)), "one missed answer");

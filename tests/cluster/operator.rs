@@ -213,10 +213,12 @@ fn an_edit_changes_what_it_must_and_nothing_else(cluster: &Cluster) {
     changed("archive/default", &json!({"spec": {"claim": {"size": "2Gi"}}}), &["configmap/default-archive"]);
     let message = await_condition(cluster, namespace, "archive/default", "Ready", "False", "ChildRefused");
     assert!(message.contains("PersistentVolumeClaim default-archive"), "no class here lets claims grow: {message}");
-    patch(cluster, namespace, "archive/default", &json!({"spec": {"claim": {"size": "1Gi"}}}));
+    // Nothing is on it yet, so that it may be made anew.
+    cluster.kubectl(&["delete", "persistentvolumeclaim", "default-archive", "--namespace", namespace]);
     wait("the claim to be as it is wanted", || {
+        let claim = cluster.get(namespace, "persistentvolumeclaim/default-archive")?;
         let (_, reason, _) = condition(cluster, namespace, "archive/default", "Ready")?;
-        (reason != "ChildRefused").then_some(())
+        (claim["spec"]["resources"]["requests"]["storage"] == "2Gi" && reason != "ChildRefused").then_some(())
     });
     operator.await_quiet(0);
     // What people ask for of the pod is rolled out at once, with the reason in an event.
