@@ -8,7 +8,7 @@ use kube::core::cel::{CompiledSchema, ErrorKind, Validator, compile_schema};
 use serde_json::{Value, json};
 
 use super::schema::{self, Violation};
-use super::yaml::Node;
+use super::yaml::{Content, Field, Node};
 use crate::api::crds;
 use crate::plan::unit::ObjectKind;
 
@@ -49,9 +49,6 @@ impl Definitions {
             let Some(kind) = kind(&definition.spec.names.kind) else { continue };
             let mut schema = crds::schema(&definition);
             let rules = compile_schema(&schema);
-            if let Some(required) = schema.get_mut("required").and_then(Value::as_array_mut) {
-                required.push("metadata".into());
-            }
             if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
                 // Users' manifests may hold the status of an object that was read from a cluster; it is not theirs to write.
                 properties.shift_remove("status");
@@ -66,7 +63,7 @@ impl Definitions {
     pub fn check(&self, kind: ObjectKind, node: &Node) -> (Value, Vec<Violation>) {
         let mut violations = Vec::new();
         let Some(definition) = self.kinds.get(&kind) else { return (node.json(), violations) };
-        let object = schema::validate(&without_status(node), &definition.schema, "", &mut violations);
+        let object = schema::validate(&as_decoded(node), &definition.schema, "", &mut violations);
         if violations.iter().any(|violation| violation.blocks_rules) {
             drop_what_is_said_better(&mut violations);
             return (object, violations);
@@ -107,10 +104,19 @@ fn drop_what_is_said_better(violations: &mut Vec<Violation>) {
     violations.sort_by(|one, other| (one.line, &one.path).cmp(&(other.line, &other.path)));
 }
 
-fn without_status(node: &Node) -> Node {
+/// The object as an API server's decoder hands it on: the status of an object that was read from a cluster is not the user's to
+/// write; where there is no metadata, there is empty metadata, in which the name is missing.
+fn as_decoded(node: &Node) -> Node {
     let mut node = node.clone();
-    if let super::yaml::Content::Mapping(fields) = &mut node.content {
-        fields.retain(|field| field.key != "status");
+    let line = node.line;
+    if let Content::Mapping(fields) = &mut node.content {
+        fields.retain(|field| {
+            field.key != "status" && !(field.key == "metadata" && field.value.content == Content::Null)
+        });
+        if !fields.iter().any(|field| field.key == "metadata") {
+            let value = Node { line, content: Content::Mapping(Vec::new()) };
+            fields.push(Field { key: "metadata".to_owned(), line, value });
+        }
     }
     node
 }
