@@ -531,7 +531,7 @@ impl Device {
     }
 
     /// Waits until it listens, without a connection: one that takes a single caller would take this one for it.
-    fn await_listening(&self, port: u16) {
+    fn await_listening(port: u16) {
         let local = format!(":{port:04X}");
         wait("the device listens", || {
             let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
@@ -564,8 +564,8 @@ async fn pictures_of(source: Source, change: impl FnOnce(&mut Ingest), secrets: 
 async fn motion_jpeg_over_http_gets_its_times_from_arrival() {
     let port = free_port();
     let url = format!("http://127.0.0.1:{port}/camera");
-    let device = Device::start(&["-f", "mpjpeg", "-listen", "1", &url]);
-    device.await_listening(port);
+    let _device = Device::start(&["-f", "mpjpeg", "-listen", "1", &url]);
+    Device::await_listening(port);
     let source = Source::Http { location: Location::Url(url), credentials: None };
     let (seen, unit) = pictures_of(source, |_| {}, &[]).await;
     seen.check();
