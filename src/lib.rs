@@ -11,6 +11,7 @@
 //! | [`archive`] | the recordings on disk: layout, index, coverage, retention, export, recovery. |
 //! | [`agent`] | the data plane: sources → hub → outputs, supervised; applies a changed plan by difference. |
 //! | [`operator`] | the control plane of a cluster: plans become objects, objects' states become statuses. |
+//! | [`alert`] | pure: conditions → alerts → who is told what; and the receivers that tell them. |
 //! | [`check`] | validates manifests offline as the API server would. |
 //! | [`gateway`] | HTTP for people and apps: REST API, live and recorded media, the page. |
 //! | [`local`] | `camera-operator run`: control plane, agent and gateway in one process, from files. |
@@ -19,6 +20,7 @@
 //! | [`cli`] | the command line. |
 
 pub mod agent;
+pub mod alert;
 pub mod api;
 pub mod archive;
 pub mod check;

@@ -39,6 +39,7 @@ fn good_manifests_are_taken() {
             + manifests.streams.len()
             + manifests.archives.len()
             + manifests.recordings.len()
+            + manifests.alert_routes.len()
             + manifests.secrets.len()
             + loaded.notes.len();
         assert!(objects >= documents, "{}: {objects} of {documents} documents", file.display());

@@ -8,7 +8,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::CustomResourceExt as _;
 use serde_json::Value;
 
-use super::{Archive, Camera, Recording, Stream};
+use super::{AlertRoute, Archive, Camera, Recording, Stream};
 
 /// Prints the CustomResourceDefinitions for `kubectl apply`.
 #[derive(Debug, clap::Args)]
@@ -20,7 +20,10 @@ pub struct Arguments {
 
 /// The definitions, in the order in which people learn them.
 pub fn all() -> Vec<CustomResourceDefinition> {
-    [Camera::crd(), Stream::crd(), Archive::crd(), Recording::crd()].into_iter().map(tidied).collect()
+    [Camera::crd(), Stream::crd(), Archive::crd(), Recording::crd(), AlertRoute::crd()]
+        .into_iter()
+        .map(tidied)
+        .collect()
 }
 
 /// The `openAPIV3Schema` of a definition.

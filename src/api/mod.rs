@@ -8,6 +8,7 @@
 #![allow(clippy::doc_markdown)]
 
 pub mod affinity;
+pub mod alert_route;
 pub mod archive;
 pub mod camera;
 pub mod condition;
@@ -21,6 +22,7 @@ mod rule;
 pub mod stream;
 pub mod url;
 
+pub use alert_route::{AlertRoute, AlertRouteSpec, AlertRouteStatus};
 pub use archive::{Archive, ArchiveSpec, ArchiveStatus};
 pub use camera::{Camera, CameraSpec, CameraStatus};
 pub use duration::Duration;

@@ -30,6 +30,7 @@ pub fn kind(name: &str) -> Option<ObjectKind> {
         "Stream" => Some(ObjectKind::Stream),
         "Archive" => Some(ObjectKind::Archive),
         "Recording" => Some(ObjectKind::Recording),
+        "AlertRoute" => Some(ObjectKind::AlertRoute),
         _ => None,
     }
 }

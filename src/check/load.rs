@@ -100,7 +100,12 @@ impl Loading {
             return self.invalid(file, node, "apiVersion", format!("is required: write apiVersion: {API_VERSION}"));
         };
         let Some(kind) = node.get("kind").and_then(Node::as_str) else {
-            return self.invalid(file, node, "kind", "is required: write one of Camera, Stream, Archive and Recording");
+            return self.invalid(
+                file,
+                node,
+                "kind",
+                "is required: write one of Camera, Stream, Archive, Recording and AlertRoute",
+            );
         };
         let is_ours = api_version == GROUP || api_version.split_once('/').is_some_and(|(group, _)| group == GROUP);
         match (api_version, kind) {
@@ -108,7 +113,7 @@ impl Loading {
                 if let Some(kind) = definitions::kind(kind) {
                     self.object(file, node, kind);
                 } else {
-                    let kinds = ["Camera", "Stream", "Archive", "Recording"];
+                    let kinds = ["Camera", "Stream", "Archive", "Recording", "AlertRoute"];
                     let hint = schema::nearest(kind, &kinds).map(|near| format!("; did you mean {near}?"));
                     let message = format!("must be one of {}{}", kinds.join(", "), hint.unwrap_or_default());
                     self.invalid(file, node, "kind", message);
@@ -191,6 +196,7 @@ impl Loading {
                 ObjectKind::Stream => typed(value, &object).map(|stream| manifests.streams.push(stream)),
                 ObjectKind::Archive => typed(value, &object).map(|archive| manifests.archives.push(archive)),
                 ObjectKind::Recording => typed(value, &object).map(|recording| manifests.recordings.push(recording)),
+                ObjectKind::AlertRoute => typed(value, &object).map(|route| manifests.alert_routes.push(route)),
             };
             if let Err(error) = result {
                 self.invalid(file, node, "", format!("cannot be understood: {error}"));

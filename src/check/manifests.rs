@@ -3,7 +3,7 @@
 use kube::Resource;
 
 use super::secret::Secret;
-use crate::api::{Archive, Camera, Recording, Stream};
+use crate::api::{AlertRoute, Archive, Camera, Recording, Stream};
 use crate::plan::objects::{Objects, key};
 use crate::plan::unit::SecretKey;
 
@@ -19,6 +19,8 @@ pub struct Manifests {
     pub archives: Vec<Archive>,
     /// Recordings.
     pub recordings: Vec<Recording>,
+    /// Alert routes.
+    pub alert_routes: Vec<AlertRoute>,
     /// Secrets.
     pub secrets: Vec<Secret>,
 }
@@ -57,6 +59,7 @@ impl Manifests {
         count(&mut self.streams, &previous.streams, |one, other| one.spec == other.spec);
         count(&mut self.archives, &previous.archives, |one, other| one.spec == other.spec);
         count(&mut self.recordings, &previous.recordings, |one, other| one.spec == other.spec);
+        count(&mut self.alert_routes, &previous.alert_routes, |one, other| one.spec == other.spec);
     }
 
     /// What there is, in one line.
@@ -71,6 +74,7 @@ impl Manifests {
             count(self.streams.len(), "stream", "streams"),
             count(self.archives.len(), "archive", "archives"),
             count(self.recordings.len(), "recording", "recordings"),
+            count(self.alert_routes.len(), "alert route", "alert routes"),
             count(self.secrets.len(), "secret", "secrets"),
         ]
         .into_iter()

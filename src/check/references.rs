@@ -30,6 +30,23 @@ pub(super) fn check(manifests: &Manifests, declared: &[Declared]) -> Vec<Problem
             references.named(&object, ObjectKind::Archive, &archive.name, "spec.archiveRef.name");
         }
     }
+    for route in &manifests.alert_routes {
+        let object = object(ObjectKind::AlertRoute, route);
+        for (index, receiver) in route.spec.receivers.iter().enumerate() {
+            let path = |field: &str| format!("spec.receivers[{index}].{field}");
+            if let Some(webhook) = &receiver.webhook {
+                let key = webhook.signing_secret_ref.as_ref();
+                references.secret_key(&object, key, &path("webhook.signingSecretRef"));
+            }
+            if let Some(telegram) = &receiver.telegram {
+                let key = Some(&telegram.bot_token_secret_ref);
+                references.secret_key(&object, key, &path("telegram.botTokenSecretRef"));
+            }
+            if let Some(slack) = &receiver.slack {
+                references.secret_key(&object, Some(&slack.url_secret_ref), &path("slack.urlSecretRef"));
+            }
+        }
+    }
     for archive in &manifests.archives {
         let zone = archive.spec.retention.as_ref().and_then(|retention| retention.time_zone.as_deref());
         if let Some(zone) = zone.filter(|zone| is_unknown_time_zone(zone)) {

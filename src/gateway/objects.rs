@@ -67,7 +67,7 @@ fn object_list(kind: ObjectKind, snapshot: Snapshot) -> ObjectList {
 pub(super) struct ObjectPath {
     /// Namespace; `default` where a manifest names none
     ns: String,
-    /// cameras, streams, archives or recordings
+    /// cameras, streams, archives, recordings or alertroutes
     kind: String,
     /// Name of the object
     name: String,
@@ -106,7 +106,7 @@ enum ActionAnswer {
 /// The objects of one kind in all namespaces.
 #[utoipa::path(
     get, path = "/api/v1/{kind}", tag = "Objects",
-    params(("kind" = String, Path, description = "cameras, streams, archives or recordings")),
+    params(("kind" = String, Path, description = "cameras, streams, archives, recordings or alertroutes")),
     responses((status = 200, body = ObjectList), NotFound),
 )]
 pub(super) async fn list_all(State(gateway): State<Gateway>, Path(kind): Path<String>) -> Result<Response, Problem> {
@@ -119,7 +119,7 @@ pub(super) async fn list_all(State(gateway): State<Gateway>, Path(kind): Path<St
     get, path = "/api/v1/namespaces/{ns}/{kind}", tag = "Objects",
     params(
         ("ns" = String, Path, description = "Namespace; `default` where a manifest names none"),
-        ("kind" = String, Path, description = "cameras, streams, archives or recordings"),
+        ("kind" = String, Path, description = "cameras, streams, archives, recordings or alertroutes"),
     ),
     responses((status = 200, body = ObjectList), NotFound),
 )]

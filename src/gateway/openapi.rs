@@ -17,7 +17,7 @@ use super::problem::Problem;
 use super::{Gateway, described};
 use crate::api::crds;
 
-/// An object as Kubernetes shapes it; the schemas `Camera`, `Stream`, `Archive` and `Recording` say what `spec` and
+/// An object as Kubernetes shapes it; the schemas `Camera`, `Stream`, `Archive`, `Recording` and `AlertRoute` say what `spec` and
 /// `status` hold.
 #[derive(Debug, ToSchema)]
 #[schema(rename_all = "camelCase")]
@@ -26,7 +26,7 @@ pub struct Resource {
     /// `camera-operator.dev/v1alpha1`.
     #[schema(example = "camera-operator.dev/v1alpha1")]
     api_version: String,
-    /// `Camera`, `Stream`, `Archive` or `Recording`.
+    /// `Camera`, `Stream`, `Archive`, `Recording` or `AlertRoute`.
     #[schema(example = "Camera")]
     kind: String,
     /// Name, namespace, uid, labels, generation, …

@@ -39,7 +39,8 @@ impl From<UnknownKind> for Problem {
 }
 
 /// The kinds that have a place in the API, in the order in which they are listed.
-pub const KINDS: [ObjectKind; 4] = [ObjectKind::Camera, ObjectKind::Stream, ObjectKind::Archive, ObjectKind::Recording];
+pub const KINDS: [ObjectKind; 5] =
+    [ObjectKind::Camera, ObjectKind::Stream, ObjectKind::Archive, ObjectKind::Recording, ObjectKind::AlertRoute];
 
 /// The kind of a path's `{kind}`.
 ///

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! <data>/state.json                         what is remembered of the objects
+//! <data>/alerts.json                        who has been told of what
 //! <data>/numbers.json                       which names and numbers have been used
 //! <data>/archives/<namespace>/<archive>/    the recordings
 //! ```

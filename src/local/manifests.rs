@@ -148,6 +148,7 @@ fn parse(path: &std::path::Path, text: &str) -> Result<Content, Vec<String>> {
     problems.extend(add(&mut objects, ObjectKind::Stream, &manifests.streams).err());
     problems.extend(add(&mut objects, ObjectKind::Archive, &manifests.archives).err());
     problems.extend(add(&mut objects, ObjectKind::Recording, &manifests.recordings).err());
+    problems.extend(add(&mut objects, ObjectKind::AlertRoute, &manifests.alert_routes).err());
     if problems.is_empty() { Ok(Content { objects, secrets: manifests.secrets }) } else { Err(problems) }
 }
 

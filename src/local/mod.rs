@@ -8,6 +8,7 @@
 //! state.json
 //! ```
 
+pub mod alerts;
 pub mod control;
 pub mod data;
 pub mod machine;

@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use super::alerts::Alerts;
 use super::control::Control;
 use super::data::{self, DataFolder};
 use super::machine;
@@ -122,7 +123,9 @@ async fn live(arguments: Arguments) -> anyhow::Result<ExitCode> {
     tell_where_to_look(address, is_secure, &declared);
     control.declare(declared).await;
 
+    let alerts = Alerts::new(control.clone(), data.path())?;
     let loops = [
+        tokio::spawn(alerts.deliver(shutdown.clone())),
         tokio::spawn({
             let (control, shutdown) = (control.clone(), shutdown.clone());
             async move { control.apply_plans(shutdown).await }
@@ -272,6 +275,7 @@ fn tell_what_was_found(declared: &Declared, data: &DataFolder) {
         count(ObjectKind::Stream, "stream"),
         count(ObjectKind::Recording, "recording"),
         count(ObjectKind::Archive, "archive"),
+        count(ObjectKind::AlertRoute, "alert route"),
     ];
     let found: Vec<_> = kinds.into_iter().flatten().collect();
     let files = if declared.files == 1 { "1 file".to_owned() } else { format!("{} files", declared.files) };

@@ -50,6 +50,9 @@ fn decide(kind: ObjectKind, object: &Value, action: Action) -> Decision {
         (ObjectKind::Archive, _) => Decision::Refuse(
             "An archive cannot be started or stopped: it is open as long as it is declared. Stop its recordings instead.".into(),
         ),
+        (ObjectKind::AlertRoute, _) => Decision::Refuse(
+            "An alert route cannot be started or stopped: it is in force as long as it is declared. Remove its manifest instead.".into(),
+        ),
         (ObjectKind::Recording, Action::Start | Action::Restart) if has_ended => Decision::Refuse(
             "This clip has ended, and a clip is recorded once. Declare another Recording for the next one.".into(),
         ),

@@ -61,6 +61,7 @@ pub const fn component(kind: ObjectKind) -> &'static str {
         ObjectKind::Stream => "stream",
         ObjectKind::Archive => "archive",
         ObjectKind::Recording => "recording",
+        ObjectKind::AlertRoute => "alertroute",
     }
 }
 

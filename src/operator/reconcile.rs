@@ -323,6 +323,7 @@ fn conditions(
             let recording = objects.recordings.get(key)?;
             (json_of(&recording.status), json_of(&plan_status::recording_status(recording, unit, now)))
         }
+        ObjectKind::AlertRoute => return None,
     };
     Some(both)
 }
@@ -350,7 +351,7 @@ pub fn hosted(world: &World, owner: &ObjectRef) -> Vec<ObjectRef> {
         ObjectKind::Archive => {
             index.recordings_of_archive(&owner.key).map(|(key, _)| of(ObjectKind::Recording)(key)).collect()
         }
-        ObjectKind::Stream | ObjectKind::Recording => Vec::new(),
+        ObjectKind::Stream | ObjectKind::Recording | ObjectKind::AlertRoute => Vec::new(),
     }
 }
 

@@ -159,6 +159,7 @@ impl World {
                     ObjectKind::Stream => objects.streams.keys().collect(),
                     ObjectKind::Archive => objects.archives.keys().collect(),
                     ObjectKind::Recording => objects.recordings.keys().collect(),
+                    ObjectKind::AlertRoute => Vec::new(),
                 };
                 read.into_iter().chain(malformed).cloned().collect()
             }
@@ -186,6 +187,8 @@ impl World {
             ObjectKind::Stream => serde_json::from_value(object).map(Object::Stream),
             ObjectKind::Archive => serde_json::from_value(object).map(Object::Archive),
             ObjectKind::Recording => serde_json::from_value(object).map(Object::Recording),
+            // The operator does not watch them.
+            ObjectKind::AlertRoute => return Concerned::default(),
         };
         let object = match parsed {
             Ok(object) => object,
@@ -422,6 +425,7 @@ pub fn meta<'a>(
         ObjectKind::Stream => objects.streams.get(key).map(|object| &object.metadata),
         ObjectKind::Archive => objects.archives.get(key).map(|object| &object.metadata),
         ObjectKind::Recording => objects.recordings.get(key).map(|object| &object.metadata),
+        ObjectKind::AlertRoute => None,
     }
 }
 

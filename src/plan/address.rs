@@ -18,6 +18,7 @@ pub fn child_name(kind: ObjectKind, name: &str) -> String {
         ObjectKind::Stream => "stream",
         ObjectKind::Archive => "archive",
         ObjectKind::Recording => "recording",
+        ObjectKind::AlertRoute => "alertroute",
     };
     format!("{name}-{suffix}")
 }

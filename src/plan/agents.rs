@@ -118,6 +118,7 @@ pub fn host(index: &Index, object: &ObjectRef) -> Option<ObjectRef> {
             .recordings
             .get(key)
             .map(|recording| ObjectRef { kind: ObjectKind::Archive, key: archive_of(recording) }),
+        ObjectKind::AlertRoute => None,
     }
 }
 
@@ -134,6 +135,7 @@ pub fn waiting(index: &Index, object: &ObjectRef, cluster: &Cluster) -> Option<W
             objects.recordings.get(key)?;
             recording_outcome(index, key, cluster).map(drop)
         }
+        ObjectKind::AlertRoute => return None,
     };
     let (reason, message) = outcome.err()?;
     Some(Waiting { object: object.clone(), reason, message })
@@ -150,7 +152,7 @@ pub fn agent_plan(index: &Index, owner: &ObjectRef, cluster: &Cluster) -> Option
             Some(stream_agent(index, owner, stream, cluster))
         }
         ObjectKind::Archive => archive_agent(index, owner, objects.archives.get(&owner.key)?, cluster),
-        ObjectKind::Recording => None,
+        ObjectKind::Recording | ObjectKind::AlertRoute => None,
     }
 }
 

@@ -148,6 +148,7 @@ impl Index {
                     }
                 }
             }
+            ObjectKind::AlertRoute => {}
         }
         concerned
     }
@@ -178,6 +179,7 @@ impl Index {
                     }
                 }
             }
+            ObjectKind::AlertRoute => {}
         }
     }
 }

@@ -57,6 +57,8 @@ impl Objects {
             ObjectKind::Stream => self.insert_stream(serde_json::from_value(value)?),
             ObjectKind::Archive => self.insert_archive(serde_json::from_value(value)?),
             ObjectKind::Recording => self.insert_recording(serde_json::from_value(value)?),
+            // Nothing is planned for it.
+            ObjectKind::AlertRoute => {}
         }
         Ok(())
     }

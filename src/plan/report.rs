@@ -164,6 +164,10 @@ pub enum Reason {
     OutOfMemory,
     /// In a cluster, the claim has no volume.
     ClaimPending,
+    /// An alert route is in force, and its receivers take what is sent to them.
+    Delivering,
+    /// A receiver of an alert route does not take its messages.
+    DeliveryFailed,
     /// The object's spec cannot be planned; only one that came around the schema can be like that.
     InvalidSpec,
     /// A programming error in this program; the unit is started again.
@@ -184,13 +188,14 @@ impl Reason {
     }
 
     /// The numeric code that users of the replaced systems know: 101 camera unreachable, 102 FFmpeg failed, 103 refused
-    /// credentials, 104 reconnect limit.
+    /// credentials, 104 reconnect limit, 201 alert delivery failed.
     pub const fn code(self) -> Option<u16> {
         match self {
             Self::Unreachable | Self::NoVideo | Self::Stalled | Self::NotFound | Self::SourceEnded => Some(101),
             Self::FFmpegFailed | Self::FFmpegMissing => Some(102),
             Self::CredentialRefused => Some(103),
             Self::ReconnectLimitReached => Some(104),
+            Self::DeliveryFailed => Some(201),
             _ => None,
         }
     }

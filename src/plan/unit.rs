@@ -21,6 +21,8 @@ pub enum ObjectKind {
     Archive,
     /// A `Recording`.
     Recording,
+    /// An `AlertRoute`; no unit runs for it.
+    AlertRoute,
 }
 
 impl ObjectKind {
@@ -31,6 +33,7 @@ impl ObjectKind {
             Self::Stream => "streams",
             Self::Archive => "archives",
             Self::Recording => "recordings",
+            Self::AlertRoute => "alertroutes",
         }
     }
 }
@@ -149,7 +152,7 @@ pub struct SourceGuard {
 }
 
 /// Bytes as lower-case hex digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     use fmt::Write as _;
     bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
         // Writing into a text cannot fail.

@@ -71,6 +71,7 @@ fn plural(document: &str) -> Option<&'static str> {
         "Stream" => Some("streams"),
         "Archive" => Some("archives"),
         "Recording" => Some("recordings"),
+        "AlertRoute" => Some("alertroutes"),
         _ => None,
     }
 }
@@ -283,7 +284,7 @@ fn examples_come_back_as_they_were_written(cluster: &Cluster) {
 }
 
 fn again(plural: &str, object: &Value) -> Result<Value, serde_json::Error> {
-    use camera_operator::api::{Archive, Camera, Recording, Stream};
+    use camera_operator::api::{AlertRoute, Archive, Camera, Recording, Stream};
     fn through<T: serde::de::DeserializeOwned + serde::Serialize>(object: &Value) -> Result<Value, serde_json::Error> {
         serde_json::to_value(serde_json::from_value::<T>(object.clone())?)
     }
@@ -292,6 +293,7 @@ fn again(plural: &str, object: &Value) -> Result<Value, serde_json::Error> {
         "streams" => through::<Stream>(object),
         "archives" => through::<Archive>(object),
         "recordings" => through::<Recording>(object),
+        "alertroutes" => through::<AlertRoute>(object),
         _ => Ok(json!({})),
     }
 }

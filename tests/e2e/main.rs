@@ -10,6 +10,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod alerts;
 mod browser;
 mod crash;
 mod cuts;

@@ -14,6 +14,7 @@ pub mod camera;
 pub mod clock;
 pub mod cluster;
 pub mod hls;
+pub mod hook;
 pub mod http;
 pub mod judge;
 pub mod manifest;

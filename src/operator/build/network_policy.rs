@@ -65,7 +65,7 @@ fn readers(plan: &AgentPlan) -> Option<NetworkPolicyPeer> {
             let own = BTreeMap::from([(LABEL_INSTANCE.to_owned(), plan.owner.key.name.clone())]);
             Some(of(&[COMPONENT_RETENTION], own))
         }
-        ObjectKind::Stream | ObjectKind::Recording => None,
+        ObjectKind::Stream | ObjectKind::Recording | ObjectKind::AlertRoute => None,
     }
 }
 

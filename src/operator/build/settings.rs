@@ -52,7 +52,7 @@ impl DefaultResources {
         match kind {
             ObjectKind::Camera => &self.camera,
             ObjectKind::Stream => &self.stream,
-            ObjectKind::Archive | ObjectKind::Recording => &self.archive,
+            ObjectKind::Archive | ObjectKind::Recording | ObjectKind::AlertRoute => &self.archive,
         }
     }
 }
