@@ -296,6 +296,10 @@ case "${1:-}" in
         require_up
         touch "$run/stopped/${2:?stop wants a part}"
         signal_part TERM "$2"
+        # An API server waits a minute for its watches to end; what is tested is that it is away.
+        end=$((SECONDS + 5))
+        while [ -e "$run/pids/$2" ] && [ "$SECONDS" -lt "$end" ]; do sleep 0.1; done
+        [ ! -e "$run/pids/$2" ] || signal_part KILL "$2"
         ;;
     start) require_up && rm -f "$run/stopped/${2:?start wants a part}" ;;
     kill) require_up && signal_part KILL "${2:?kill wants a part}" ;;

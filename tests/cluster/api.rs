@@ -8,15 +8,15 @@ use std::path::{Path, PathBuf};
 use camera_operator::check::{self, ProblemKind};
 use serde_json::{Value, json};
 
+use crate::Test;
 use crate::support::cluster::{Cluster, definitions, project};
 use crate::support::http;
-use crate::{Runs, Test};
 
 pub const TESTS: &[Test] = &[
-    ("definitions_are_stored_as_they_are_written", definitions_are_stored_as_they_are_written, Runs::Always),
-    ("good_manifests_are_taken", good_manifests_are_taken, Runs::Always),
-    ("bad_manifests_are_refused_as_check_refuses_them", bad_manifests_are_refused_as_check_refuses_them, Runs::Always),
-    ("examples_come_back_as_they_were_written", examples_come_back_as_they_were_written, Runs::Always),
+    ("definitions_are_stored_as_they_are_written", definitions_are_stored_as_they_are_written),
+    ("good_manifests_are_taken", good_manifests_are_taken),
+    ("bad_manifests_are_refused_as_check_refuses_them", bad_manifests_are_refused_as_check_refuses_them),
+    ("examples_come_back_as_they_were_written", examples_come_back_as_they_were_written),
 ];
 
 fn install(cluster: &Cluster) {

@@ -19,16 +19,7 @@ use libtest_mimic::{Arguments, Trial};
 use support::cluster::{Cluster, Needs, VARIABLE};
 
 /// A test by name.
-type Test = (&'static str, fn(&Cluster), Runs);
-
-/// When a test runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Runs {
-    /// Always.
-    Always,
-    /// When it is asked for (`--ignored`), for this reason.
-    OnDemand(&'static str),
-}
+type Test = (&'static str, fn(&Cluster));
 
 /// The tests of a group with their cluster, which is only started when one of them is asked for.
 fn group(
@@ -46,14 +37,10 @@ fn group(
     let cluster = if arguments.list || !tests.iter().any(is_wanted) { Err(String::new()) } else { start() };
     let trial_of = |cluster: Arc<Cluster>, test: &Test| {
         let run = test.1;
-        let trial = Trial::test(full_name(test), move || {
+        Trial::test(full_name(test), move || {
             run(&cluster);
             Ok(())
-        });
-        match test.2 {
-            Runs::Always => trial,
-            Runs::OnDemand(why) => trial.with_kind(why).with_ignored_flag(true),
-        }
+        })
     };
     match cluster {
         Ok(cluster) => {

@@ -7,31 +7,26 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
+use crate::Test;
 use crate::support::cluster::{Cluster, Proxy, definitions};
 use crate::support::operator::{Account, NAMESPACE, Operator};
 use crate::support::program::BINARY;
 use crate::support::{http, process, wait};
-use crate::{Runs, Test};
 
 pub const TESTS: &[Test] = &[
-    (
-        "objects_get_their_children_and_then_nothing_is_written",
-        objects_get_their_children_and_then_nothing_is_written,
-        Runs::Always,
-    ),
-    ("an_edit_changes_what_it_must_and_nothing_else", an_edit_changes_what_it_must_and_nothing_else, Runs::Always),
-    ("what_is_somebody_elses_is_not_taken", what_is_somebody_elses_is_not_taken, Runs::Always),
-    ("everything_goes_in_every_order_but_kept_claims", everything_goes_in_every_order_but_kept_claims, Runs::Always),
-    ("one_malformed_object_stops_nothing_else", one_malformed_object_stops_nothing_else, Runs::Always),
-    ("a_new_image_is_rolled_out_at_a_pace", a_new_image_is_rolled_out_at_a_pace, Runs::Always),
+    ("objects_get_their_children_and_then_nothing_is_written", objects_get_their_children_and_then_nothing_is_written),
+    ("an_edit_changes_what_it_must_and_nothing_else", an_edit_changes_what_it_must_and_nothing_else),
+    ("what_is_somebody_elses_is_not_taken", what_is_somebody_elses_is_not_taken),
+    ("everything_goes_in_every_order_but_kept_claims", everything_goes_in_every_order_but_kept_claims),
+    ("one_malformed_object_stops_nothing_else", one_malformed_object_stops_nothing_else),
+    ("a_new_image_is_rolled_out_at_a_pace", a_new_image_is_rolled_out_at_a_pace),
     (
         "what_is_built_differently_leaves_pods_alone_until_their_turn",
         what_is_built_differently_leaves_pods_alone_until_their_turn,
-        Runs::Always,
     ),
-    ("a_planted_pod_is_not_asked", a_planted_pod_is_not_asked, Runs::Always),
-    ("an_agents_report_becomes_conditions", an_agents_report_becomes_conditions, Runs::Always),
-    ("of_three_operators_one_leads", of_three_operators_one_leads, Runs::Always),
+    ("a_planted_pod_is_not_asked", a_planted_pod_is_not_asked),
+    ("an_agents_report_becomes_conditions", an_agents_report_becomes_conditions),
+    ("of_three_operators_one_leads", of_three_operators_one_leads),
 ];
 
 const CAMERA: &str = "

@@ -7,22 +7,19 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
+use crate::Test;
 use crate::site::{Forward, OPERATOR, Site, helm_upgrade, wait};
 use crate::support::cluster::Cluster;
 use crate::support::{hls, http, judge, manifest};
-use crate::{Runs, Test};
-
-/// Of tests that have not been seen passing yet.
-const NOT_PROVEN: Runs = Runs::OnDemand("not proven yet");
 
 pub const TESTS: &[Test] = &[
-    ("manifests_become_pictures_and_files", manifests_become_pictures_and_files, NOT_PROVEN),
-    ("a_rotated_password_is_picked_up", a_rotated_password_is_picked_up, Runs::Always),
-    ("edits_touch_no_other_pod", edits_touch_no_other_pod, NOT_PROVEN),
-    ("media_outlives_operator_and_api_server", media_outlives_operator_and_api_server, NOT_PROVEN),
-    ("an_upgrade_of_the_operator_leaves_media_alone", an_upgrade_of_the_operator_leaves_media_alone, Runs::Always),
-    ("killed_pods_come_back", killed_pods_come_back, NOT_PROVEN),
-    ("deleted_in_any_order_nothing_is_left", deleted_in_any_order_nothing_is_left, NOT_PROVEN),
+    ("manifests_become_pictures_and_files", manifests_become_pictures_and_files),
+    ("a_rotated_password_is_picked_up", a_rotated_password_is_picked_up),
+    ("edits_touch_no_other_pod", edits_touch_no_other_pod),
+    ("media_outlives_operator_and_api_server", media_outlives_operator_and_api_server),
+    ("an_upgrade_of_the_operator_leaves_media_alone", an_upgrade_of_the_operator_leaves_media_alone),
+    ("killed_pods_come_back", killed_pods_come_back),
+    ("deleted_in_any_order_nothing_is_left", deleted_in_any_order_nothing_is_left),
 ];
 
 /// An archive on the site's volume.
@@ -172,8 +169,8 @@ fn edits_touch_no_other_pod(cluster: &Cluster) {
 
     // What the pod is made of makes a new pod of that camera, and of nothing else.
     let memory = r#"{"spec":{"pod":{"resources":{"limits":{"memory":"300Mi"}}}}}"#;
-    site.kubectl(&["patch", "camera", "front", "--type=merge", "--patch", memory]);
     let old = site.pod("camera", "front").0;
+    site.kubectl(&["patch", "camera", "front", "--type=merge", "--patch", memory]);
     wait("the new pod alone", || {
         let pods = site.pods("camera", "front");
         (pods.len() == 1 && pods[0].0 != old).then_some(())
