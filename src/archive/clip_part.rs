@@ -79,12 +79,17 @@ impl Part {
     ) -> Result<(u32, Self), ArchiveError> {
         let mut number = number;
         let file = loop {
-            if let Some(file) = index.folder().create_new(&clip_file(number))? {
-                break file;
+            // Said before the file is there: whoever finds it knows that none of it is whole yet.
+            index.set_live_clip(Some((number, 0)));
+            match index.folder().create_new(&clip_file(number)) {
+                Ok(Some(file)) => break file,
+                Ok(None) => number += 1,
+                Err(error) => {
+                    index.set_live_clip(None);
+                    return Err(error);
+                }
             }
-            number += 1;
         };
-        index.set_live_clip(Some((number, 0)));
         let (header, placeholder) = header(configuration);
         let mut part = Self {
             number,

@@ -53,9 +53,14 @@ pub async fn clip(
     let index = recordings.find(&namespace, &recording).await?;
     let name = recording.clone();
     let found = blocking(move || {
-        // Whether it is live is asked first: a clip that is finished meanwhile is then merely not cached.
-        let live = index.clip_live_bytes(part);
         let file = index.open_clip(part)?;
+        // Asked of a file that is open: it says so before it is made, and no more once it is whole.
+        let live = index.clip_live_bytes(part);
+        if live == Some(0) {
+            return Err(crate::archive::ArchiveError::NotFound {
+                what: format!("a picture yet in {}", clip_file(part)),
+            });
+        }
         let metadata = file.metadata().map_err(|error| {
             crate::archive::ArchiveError::io(format!("look at {} of {name}", clip_file(part)), error)
         })?;
