@@ -3,6 +3,7 @@
 # of it gone after `down`, whatever happened in between. tests/cluster/README.md says how it is made.
 #
 #   scripts/cluster.sh up [--api-only]     etcd, API server, controllers; and, as root, scheduler, kubelet, network, DNS
+#   scripts/cluster.sh up --simulated <n>  as with --api-only, and a scheduler with n nodes whose kubelets kwok plays
 #   scripts/cluster.sh down                ends it; nothing of it stays but the programs in .cache
 #   scripts/cluster.sh status              what runs; exit code 1 where nothing does
 #   scripts/cluster.sh kubeconfig          prints the path of the administrator's kubeconfig
@@ -12,7 +13,7 @@
 #   scripts/cluster.sh exec <command…>     runs a command inside: its network, its mounts
 #   scripts/cluster.sh host                the address at which pods reach this machine
 #
-# With --name <name> (default: default) before the command there can be several. With --api-only it needs no root.
+# With --name <name> (default: default) before the command there can be several. With --api-only or --simulated it needs no root.
 # CAMERA_OPERATOR_CLUSTER_FOLDER says where run folders are (default /var/tmp/camera-operator-cluster).
 # Exit code 77: such a cluster cannot be had here; the last line says why.
 set -euo pipefail
@@ -123,7 +124,7 @@ cni_bin=$(dirname "$(ls /usr/lib/cni/ptp /opt/cni/bin/ptp 2>/dev/null | head -1)
 END
     else
         cat >"$run/settings" <<END
-mode=api-only
+mode=$1
 bin=$bin
 node=
 address=127.0.0.1
@@ -134,6 +135,12 @@ etcd_port=$(free_port)
 peer_port=$(free_port)
 api_port=$(free_port)
 manager_port=0
+END
+        # Addresses of simulated pods are addresses of this machine, so that one program here can answer for all of them.
+        [ "$1" != simulated ] || cat >>"$run/settings" <<END
+kwok=$kwok
+nodes=$nodes
+pods=127.77.0.1/16
 END
     fi
     read_settings
@@ -171,25 +178,33 @@ await() { # <what> <seconds> <command…>
 }
 
 has_service_account() { kubectl --namespace default get serviceaccount default -o name; }
-is_node_ready() { kubectl get nodes -o 'jsonpath={.items[*].status.conditions[?(@.type=="Ready")].status}' | grep -qx True; }
+are_nodes_ready() { # <how many>
+    local ready
+    ready=$(kubectl get nodes -o 'jsonpath={.items[*].status.conditions[?(@.type=="Ready")].status}')
+    [ "$(tr ' ' '\n' <<<"$ready" | grep -cx True)" -eq "$1" ]
+}
 
-up() { # [--api-only]
-    local wanted=node started=$SECONDS
-    [ "${1:-}" != --api-only ] || wanted=api-only
+up() { # [--api-only | --simulated <nodes>]
+    local wanted=node nodes=1 started=$SECONDS
+    case "${1:-}" in
+        --api-only) wanted=api-only ;;
+        --simulated) wanted=simulated nodes=${2:?--simulated wants a number of nodes} ;;
+    esac
     mkdir -p "$base"
     exec 9>"$base/$name.lock"
     flock 9
     if read_settings && outer_pid >/dev/null; then
-        if [ "$mode" = node ] || [ "$wanted" = api-only ]; then
+        if [ "$mode" = "$wanted" ] || [ "$wanted" = api-only ]; then
             say "the test cluster '$name' is up already ($mode)"
             echo "$run/kubeconfig"
             return 0
         fi
-        say "the test cluster '$name' has no node; starting it anew"
+        say "the test cluster '$name' is up in another way ($mode); starting it anew"
     fi
     clean_up
     check_requirements "$wanted"
     bin=$(tests/cluster/build.sh) || exit $?
+    [ "$wanted" != simulated ] || kwok=$(tests/cluster/kwok/build.sh) || exit $?
     started=$SECONDS
     write_settings "$wanted"
     "$bin/kube" credentials -folder "$run/credentials" -server "https://$address:$api_port" \
@@ -199,9 +214,9 @@ up() { # [--api-only]
     start_first_process
     await "the API server" 90 kubectl get --raw /readyz
     say "API server ready after $((SECONDS - started)) s"
-    if [ "$mode" = node ]; then
-        await "the node" 120 is_node_ready
-        say "node ready after $((SECONDS - started)) s"
+    if [ "$mode" != api-only ]; then
+        await "the nodes" 120 are_nodes_ready "$nodes"
+        say "nodes ready after $((SECONDS - started)) s"
     fi
     # Pods are refused in a namespace that has no service account yet.
     await "the controllers" 60 has_service_account
@@ -289,7 +304,7 @@ case "${1:-}" in
     exec) require_up && shift && inside "$@" ;;
     load-image)
         require_up
-        [ "$mode" = node ] || fail "there is no node for images (the cluster was started with --api-only)"
+        [ "$mode" = node ] || fail "there is no node for images (the cluster is up in another way: $mode)"
         ctr --address "$run/containerd.sock" --namespace k8s.io images import "${2:?load-image wants a file}" >&2
         ;;
     stop)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The test cluster's first process: starts every part, starts a part again when it ends, and logs into the run folder.
 # scripts/cluster.sh starts it: with all parts inside namespaces of its own (mounts, network, processes), so that the kernel
-# ends and unmounts everything when this process ends; with etcd, API server and controller manager only, as a process group.
+# ends and unmounts everything when this process ends; where nothing runs pods, as a process group.
 #
 #   init.sh <run folder>       settings are in <run folder>/settings
 set -euo pipefail
@@ -82,6 +82,23 @@ control_plane() {
         --service-account-private-key-file "$keys/service-accounts.key" --root-ca-file "$keys/ca.crt" \
         --kube-api-qps 500 --kube-api-burst 1000 --concurrent-deployment-syncs 20 --concurrent-replicaset-syncs 20 \
         --pvclaimbinder-sync-period 3s
+}
+
+scheduler() { # <port>
+    supervise kube-scheduler "$bin/kube-scheduler" --kubeconfig "$keys/scheduler.kubeconfig" --leader-elect=false \
+        --secure-port "$1" --kube-api-qps 500 --kube-api-burst 1000
+}
+
+# Nodes that are only objects. kwok says of every pod that is given to them that it runs and is ready.
+simulated_nodes() {
+    local number
+    await "the API server" "$bin/kubectl" --kubeconfig "$keys/admin.kubeconfig" get --raw /readyz
+    for number in $(seq "$nodes"); do
+        printf 'apiVersion: v1\nkind: Node\nmetadata: {name: simulated-%s, annotations: {kwok.x-k8s.io/node: fake}}\n---\n' "$number"
+    done | "$bin/kubectl" --kubeconfig "$keys/admin.kubeconfig" create -f - >>"$run/logs/init.log" 2>&1
+    "$kwok" configuration >"$run/kwok.yaml"
+    supervise kwok "$kwok" --kubeconfig "$keys/admin.kubeconfig" --config "$run/kwok.yaml" --manage-all-nodes \
+        --cidr "$pods" --node-ip 127.0.0.1 --node-port 0
 }
 
 # The cgroup that all pods are in; found and emptied by it, should anything be left.
@@ -168,8 +185,7 @@ END
     }
 }
 END
-    supervise kube-scheduler "$bin/kube-scheduler" --kubeconfig "$keys/scheduler.kubeconfig" --leader-elect=false \
-        --kube-api-qps 500 --kube-api-burst 1000
+    scheduler 10259
     supervise kubelet "$bin/kubelet" --config "$run/kubelet.yaml" --kubeconfig "$keys/kubelet.kubeconfig" \
         --hostname-override "$node" --node-ip "$address" --root-dir "$run/kubelet" --cert-dir "$run/kubelet/pki"
     supervise kube-proxy "$bin/kube-proxy" --kubeconfig "$keys/proxy.kubeconfig" --hostname-override "$node" \
@@ -185,6 +201,7 @@ apiVersion: audit.k8s.io/v1
 kind: Policy
 omitStages: [RequestReceived]
 rules:
+$([ "$mode" != simulated ] || echo '- {level: Metadata, users: ["system:serviceaccount:camera-operator:operator"]}')
 - {level: None, verbs: [get, list, watch]}
 - {level: None, userGroups: ["system:nodes", "system:serviceaccounts:kube-system"]}
 - {level: None, users: ["system:kube-scheduler", "system:kube-controller-manager", "system:kube-proxy", "system:apiserver"]}
@@ -199,5 +216,8 @@ if [ "$mode" = node ]; then
     own_cgroup
     container_runtime
     node_parts
+elif [ "$mode" = simulated ]; then
+    scheduler 0
+    simulated_nodes
 fi
 wait
