@@ -13,19 +13,24 @@
 #   scripts/cluster.sh exec <command…>     runs a command inside: its network, its mounts
 #   scripts/cluster.sh host                the address at which pods reach this machine
 #
-# With --name <name> (default: default) before the command there can be several. With --api-only or --simulated it needs no root.
-# CAMERA_OPERATOR_CLUSTER_FOLDER says where run folders are (default /var/tmp/camera-operator-cluster).
+# With --name <name> (default: default) before the command there can be several, and each checkout of the project has its own:
+# nothing of one is another's, by whatever name. With --api-only or --simulated it needs no root.
+# CAMERA_OPERATOR_CLUSTER_FOLDER says where run folders are (default: /var/tmp/camera-operator-cluster/<hash of this folder>).
 # Exit code 77: such a cluster cannot be had here; the last line says why.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-base=${CAMERA_OPERATOR_CLUSTER_FOLDER:-/var/tmp/camera-operator-cluster}
+short_hash() { printf '%s' "$1" | sha256sum | cut -c1-8; }
+all=/var/tmp/camera-operator-cluster
+base=${CAMERA_OPERATOR_CLUSTER_FOLDER:-$all/$(short_hash "$PWD")}
 name=default
 if [ "${1:-}" = --name ]; then
     name=${2:?--name wants a name}
     shift 2
 fi
 run=$base/$name
+# What is shared with the machine is called by this, so that cleaning up can never reach another cluster's.
+id=$(short_hash "$run")
 export PATH=$PATH:/usr/sbin:/sbin
 
 say() { printf '%s\n' "$*" >&2; }
@@ -81,7 +86,7 @@ free_port() {
 free_network() {
     local n
     for n in $(seq 0 31); do
-        if [ -z "$(ip -4 route show root "10.$((192 + n)).0.0/16")" ] && ! ip link show "co-test-$n" >/dev/null 2>&1; then
+        if [ -z "$(ip -4 route show root "10.$((192 + n)).0.0/16")" ]; then
             echo "$n"
             return
         fi
@@ -100,15 +105,18 @@ check_requirements() { # <mode>
 
 write_settings() { # <mode>
     local n
-    mkdir -p "$run"
+    mkdir -p "$run" "$all"
     chmod 755 "$base" "$run"
+    # Until its addresses are taken, nobody else may choose.
+    exec 8>"$all/networks.lock"
+    flock 8
     if [ "$1" = node ]; then
         n=$(free_network)
         cat >"$run/settings" <<END
 mode=node
 bin=$bin
 node=test-node
-interface=co-test-$n
+interface=co-$id
 gateway=10.$((192 + n)).0.1
 address=10.$((192 + n)).0.2
 listen=0.0.0.0
@@ -119,7 +127,7 @@ etcd_port=2379
 peer_port=2380
 api_port=6443
 manager_port=10257
-cgroup=/camera-operator-test-$n
+cgroup=/camera-operator-test-$id
 cni_bin=$(dirname "$(ls /usr/lib/cni/ptp /opt/cni/bin/ptp 2>/dev/null | head -1)")
 END
     else
@@ -150,7 +158,7 @@ start_first_process() {
     mkdir -p "$run/logs"
     if [ "$mode" = node ]; then
         nohup setsid unshare --mount --net --pid --uts --ipc --fork --kill-child --mount-proc \
-            bash tests/cluster/init.sh "$run" >>"$run/logs/init.log" 2>&1 </dev/null 9>&- &
+            bash tests/cluster/init.sh "$run" >>"$run/logs/init.log" 2>&1 </dev/null 8>&- 9>&- &
         echo $! >"$run/pid"
         await "the namespaces" 10 inner_pid
         ip link add "$interface" type veth peer name eth0 netns "$(inner_pid)"
@@ -159,7 +167,7 @@ start_first_process() {
         ip route add "$pods" via "$address"
         ip route add "$services" via "$address"
     else
-        nohup setsid bash tests/cluster/init.sh "$run" >>"$run/logs/init.log" 2>&1 </dev/null 9>&- &
+        nohup setsid bash tests/cluster/init.sh "$run" >>"$run/logs/init.log" 2>&1 </dev/null 8>&- 9>&- &
         echo $! >"$run/pid"
     fi
 }
@@ -212,7 +220,10 @@ up() { # [--api-only | --simulated <nodes>]
     cp "$run/credentials/admin.kubeconfig" "$run/kubeconfig"
     trap 'say "cleaning up after a start that failed (the logs are kept in '"$run"'.failed)"; keep_logs; clean_up' EXIT
     start_first_process
+    # Its addresses are taken, and its ports are as soon as it answers.
+    [ "$mode" != node ] || exec 8>&-
     await "the API server" 90 kubectl get --raw /readyz
+    exec 8>&-
     say "API server ready after $((SECONDS - started)) s"
     if [ "$mode" != api-only ]; then
         await "the nodes" 120 are_nodes_ready "$nodes"

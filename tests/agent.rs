@@ -87,6 +87,7 @@ fn access(issuer: &Issuer) -> Access {
         audience: AUDIENCE.into(),
         keys: issuer.keys(),
         control: [OPERATOR, ARCHIVE].iter().map(|account| format!("system:serviceaccount:{account}")).collect(),
+        host_network: false,
         media: Vec::new(),
     }
 }

@@ -11,6 +11,7 @@
 //! | [`build`], [`names`] | plans become objects (pure) |
 //! | [`difference`], [`rollout`], [`apply`] | what is to be written, what has to wait (pure); the only writer |
 //! | [`reports`], [`status`], [`events`] | what agents say; how they are (pure); what people are told |
+//! | [`pod_events`], [`pod_problem`] | what the cluster says of a pod that does not start; why a pod does not run, and what to do (pure) |
 //! | [`access`] | how agents can tell who calls them |
 //! | [`server`], [`metrics`] | probes and metrics |
 
@@ -26,6 +27,8 @@ pub mod lease;
 pub mod live;
 pub mod metrics;
 pub mod names;
+pub mod pod_events;
+pub mod pod_problem;
 pub mod queue;
 pub mod reconcile;
 pub mod reports;

@@ -17,6 +17,8 @@ use super::events::Events;
 use super::kinds::{ChildKind, Watched};
 use super::metrics::Metrics;
 use super::names::{FIELD_MANAGER, child_name, retention_name};
+use super::pod_events;
+use super::pod_problem::{PodEvent, starts_slowly};
 use super::queue::Outcome;
 use super::reports::Reports;
 use super::status::{self, AgentState, View};
@@ -45,6 +47,7 @@ struct Agent {
     plan_hash: String,
     problems: Vec<Problem>,
     notices: Vec<Notice>,
+    starting: BTreeMap<String, Vec<PodEvent>>,
 }
 
 /// Looks at objects.
@@ -102,7 +105,8 @@ impl Reconciler {
         } else {
             let agents = self.agents.lock();
             let (waits, unheard) = agents.get(&object).map_or((false, false), |(agent, told)| {
-                (!agent.notices.is_empty(), told.as_deref() == Some("Unheard"))
+                let unheard = told.as_deref() == Some("Unheard") || !agent.starting.is_empty();
+                (!agent.notices.is_empty(), unheard)
             });
             let later = (waits || !problems.is_empty()).then_some(LOOK_AGAIN);
             Outcome::Done(if unheard { Some(UNHEARD) } else { later })
@@ -135,7 +139,8 @@ impl Reconciler {
             let applied = Box::pin(self.applier.apply(&plan, children)).await;
             problems.extend(applied.problems.iter().cloned());
             problems.extend(self.nudge(&plan).await);
-            self.remember(&plan, applied);
+            let starting = self.starting(object).await;
+            self.remember(&plan, applied, starting);
         } else {
             self.agents.lock().remove(object);
             problems.extend(self.applier.remove_orphans(object, &uid, &BTreeSet::new()).await);
@@ -144,12 +149,28 @@ impl Reconciler {
         problems
     }
 
-    fn remember(&self, plan: &AgentPlan, applied: Applied) {
+    fn remember(&self, plan: &AgentPlan, applied: Applied, starting: BTreeMap<String, Vec<PodEvent>>) {
         let Applied { problems, notices } = applied;
-        let agent = Agent { runs: plan.runs, plan_hash: plan.plan.hash(), problems, notices };
+        let agent = Agent { runs: plan.runs, plan_hash: plan.plan.hash(), problems, notices, starting };
         let mut agents = self.agents.lock();
         let told = agents.remove(&plan.owner).and_then(|(_, told)| told);
         agents.insert(plan.owner.clone(), (agent, told));
+    }
+
+    /// What the cluster says of an agent's pods that take long to start. Asked only then, so that it costs nothing otherwise.
+    async fn starting(&self, owner: &ObjectRef) -> BTreeMap<String, Vec<PodEvent>> {
+        let now = Timestamp::now();
+        let slow: Vec<_> = {
+            let world = self.feed.world.lock();
+            let pods = world.pods_of(owner).into_iter().filter(|pod| starts_slowly(pod, now));
+            pods.map(|pod| (pod.key.namespace.clone(), pod.uid.clone())).collect()
+        };
+        let mut starting = BTreeMap::new();
+        for (namespace, uid) in slow {
+            let events = pod_events::of(&self.client, &namespace, &uid).await;
+            starting.insert(uid, events);
+        }
+        starting
     }
 
     /// Pods that still run an earlier plan are told to look.
@@ -182,6 +203,7 @@ impl Reconciler {
             pods: pods.collect(),
             deployment: world.child(ChildKind::Deployment, &name).and_then(|live| live.deployment().cloned()),
             claim: claim.map(|claim| (name.name, claim)),
+            starting: agent.starting,
         }
     }
 
@@ -390,7 +412,7 @@ fn announce(events: &Events, subject: &Subject, status: &Value) {
         let reason = reason_of(&after);
         let note = after["message"].as_str().unwrap_or_default().to_owned();
         let is_bad = if type_ == "Ready" {
-            after["status"] == FALSE && !matches!(reason, "Connecting" | "Suspended" | "Stopped")
+            after["status"] == FALSE && !matches!(reason, "Connecting" | "PodStarting" | "Suspended" | "Stopped")
         } else {
             type_ == "Failed"
         };

@@ -1,13 +1,15 @@
 //! How an agent is doing, from everything that can be known of it: what could not be written, its Deployment, claim and pods,
 //! and what it reports itself. Pure. The conditions are then made by `plan::status`, the same as in `camera-operator run`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::{Value, json};
 
 use super::apply::{CLAIM_TOO_LARGE, Problem, UPDATE_PENDING};
-use super::live::{ClaimFacts, Container, DeploymentFacts, Pod};
+use super::live::{ClaimFacts, DeploymentFacts, Pod};
+use super::pod_problem::{PodEvent, pod_problem, starting};
 use super::reports::Heard;
 use crate::api::condition::TRUE;
 use crate::plan::report::{Notice, Reason, Report};
@@ -16,8 +18,6 @@ use crate::plan::report::{Notice, Reason, Report};
 pub const RETENTION_FAILED: &str = "RetentionFailed";
 /// Conditions that this module adds beside those of `plan::status`.
 const NOTICES: [&str; 3] = [UPDATE_PENDING, CLAIM_TOO_LARGE, RETENTION_FAILED];
-/// So many restarts are no accident any more.
-const MANY_RESTARTS: i32 = 2;
 
 /// What is known of an agent.
 #[derive(Debug, Clone, Default)]
@@ -34,6 +34,8 @@ pub struct View {
     pub deployment: Option<DeploymentFacts>,
     /// The claim that was made for it, and its name.
     pub claim: Option<(String, ClaimFacts)>,
+    /// What the cluster says of pods (by uid) that take long to start.
+    pub starting: BTreeMap<String, Vec<PodEvent>>,
 }
 
 /// How an agent is doing.
@@ -92,56 +94,16 @@ pub fn agent_state(view: &View, now: Instant) -> AgentState {
     {
         return AgentState::Stopped(reason, message);
     }
+    let slow = staying.iter().find_map(|(pod, _)| Some(starting(&pod.key.name, view.starting.get(&pod.uid)?)));
+    if let Some((reason, message)) = slow {
+        return AgentState::Stopped(reason, message);
+    }
     // A pod that is not ready is still starting; one that is ready answers its kubelet, and so should answer us.
     let silent = staying.iter().find_map(|(pod, heard)| {
         let why = heard.as_ref()?.unavailable(now)?;
         pod.ready.then(|| format!("pod {} runs and does not answer the operator: {why}", pod.key.name))
     });
     silent.map_or(AgentState::Unheard, AgentState::Unavailable)
-}
-
-/// Why a pod does not run, in one line with what to do; `None` when it runs, or has not had the time to.
-pub fn pod_problem(pod: &Pod) -> Option<(Reason, String)> {
-    let name = &pod.key.name;
-    if let Some(why) = &pod.unschedulable {
-        return Some((Reason::Unschedulable, format!("no node takes pod {name}: {why}")));
-    }
-    if pod.phase == "Failed" {
-        let (reason, message) = pod.failed.clone().unwrap_or_default();
-        return Some((Reason::PodFailed, join(&format!("pod {name} was ended: {reason}"), &message)));
-    }
-    pod.containers.iter().find_map(|container| container_problem(name, container))
-}
-
-fn container_problem(pod: &str, container: &Container) -> Option<(Reason, String)> {
-    let (waiting, said) =
-        container.waiting.as_ref().map_or(("", ""), |(waiting, said)| (waiting.as_str(), said.as_str()));
-    match waiting {
-        "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull" | "RegistryUnavailable" => {
-            let advice = format!(
-                "the image of pod {pod} cannot be pulled: check the operator's --image, or add spec.pod.imagePullSecrets"
-            );
-            Some((Reason::ImagePullFailed, join(&advice, said)))
-        }
-        "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => {
-            Some((Reason::PodFailed, join(&format!("the container of pod {pod} cannot be made"), said)))
-        }
-        _ => {
-            let (why, code) = container.ended.as_ref()?;
-            let crashes = waiting == "CrashLoopBackOff" || container.restarts >= MANY_RESTARTS && !waiting.is_empty();
-            if why == "OOMKilled" && (crashes || !waiting.is_empty()) {
-                let message =
-                    format!("pod {pod} needs more memory than it may have: raise spec.pod.resources.limits.memory");
-                return Some((Reason::OutOfMemory, message));
-            }
-            crashes.then(|| {
-                let message = format!(
-                    "pod {pod} ends again and again ({why}, exit code {code}): see kubectl logs {pod} --previous"
-                );
-                (Reason::PodCrashing, message)
-            })
-        }
-    }
 }
 
 fn claim_problem(name: &str, claim: &ClaimFacts) -> Option<(Reason, String)> {
@@ -160,10 +122,6 @@ fn claim_problem(name: &str, claim: &ClaimFacts) -> Option<(Reason, String)> {
         )),
         _ => None,
     }
-}
-
-fn join(text: &str, more: &str) -> String {
-    if more.is_empty() { text.to_owned() } else { format!("{text} ({more})") }
 }
 
 /// Puts notices beside the conditions of a status, and takes those away that hold no more.

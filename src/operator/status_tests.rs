@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::operator::live::Container;
 use crate::operator::reports::Failing;
 use crate::plan::unit::ObjectKey;
 
@@ -100,7 +101,7 @@ fn what_keeps_a_pod_from_running_is_said_with_what_to_do() {
         (
             Pod { unschedulable: Some("0/3 nodes are available: insufficient memory".into()), ..pod("a") },
             Reason::Unschedulable,
-            "no node takes pod a: 0/3 nodes are available: insufficient memory",
+            "no node takes pod a: see kubectl describe pod a (0/3 nodes are available: insufficient memory)",
         ),
         (with(waiting("ImagePullBackOff", "not found")), Reason::ImagePullFailed, "check the operator's --image"),
         (with(waiting("CreateContainerConfigError", "no such key")), Reason::PodFailed, "no such key"),
@@ -109,7 +110,7 @@ fn what_keeps_a_pod_from_running_is_said_with_what_to_do() {
         (
             Pod { phase: "Failed".into(), failed: Some(("Evicted".into(), "disk".into())), ..pod("a") },
             Reason::PodFailed,
-            "pod a was ended: Evicted (disk)",
+            "pod a was ended: its node ran short",
         ),
     ];
     for (pod, reason, said) in cases {
@@ -118,7 +119,10 @@ fn what_keeps_a_pod_from_running_is_said_with_what_to_do() {
         assert!(message.contains(said), "{message}");
     }
     let starting = with(waiting("ContainerCreating", ""));
-    assert_eq!(agent_state(&view(vec![(starting, None)]), Instant::now()), AgentState::Unheard);
+    let mut slow = view(vec![(starting, None)]);
+    assert_eq!(agent_state(&slow, Instant::now()), AgentState::Unheard);
+    slow.starting.insert("a".into(), Vec::new());
+    assert_eq!(stopped(&slow).0, Reason::PodStarting);
     let restarted = Container { restarts: 5, ended: Some(("Error".into(), 1)), ..Container::default() };
     let runs = Pod { containers: vec![restarted], ..pod("a") };
     assert_eq!(agent_state(&view(vec![(runs, None)]), Instant::now()), AgentState::Unheard, "it runs again");

@@ -212,8 +212,7 @@ fn camera_agent(index: &Index, owner: &ObjectRef, camera: &Camera, cluster: &Clu
         secrets,
         opens_device: source.v4l2.is_some(),
         rollout: if holds_alone { Rollout::OneAtATime } else { Rollout::Overlap },
-        overrides,
-        ..agent(owner, camera.metadata.uid.as_deref(), units, readers, cluster)
+        ..agent(owner, camera.metadata.uid.as_deref(), overrides, units, readers, cluster)
     }
 }
 
@@ -230,8 +229,7 @@ fn stream_agent(index: &Index, owner: &ObjectRef, stream: &Stream, cluster: &Clu
         runs: !units.is_empty(),
         reads_agents: true,
         rollout: if overrides.host_network == Some(true) { Rollout::OneAtATime } else { Rollout::Overlap },
-        overrides,
-        ..agent(owner, stream.metadata.uid.as_deref(), units, BTreeSet::new(), cluster)
+        ..agent(owner, stream.metadata.uid.as_deref(), overrides, units, BTreeSet::new(), cluster)
     }
 }
 
@@ -250,7 +248,9 @@ fn archive_agent(index: &Index, owner: &ObjectRef, archive: &Archive, cluster: &
     // A recorder keeps as much as the camera's own agent does, because a slow disk is here and not there.
     units.extend(cameras.iter().filter_map(|camera| hub_unit(index, camera, None)));
     let retention = subject(&ObjectKey::new(&*owner.key.namespace, retention_name(&owner.key.name)));
-    let mut agent = agent(owner, archive.metadata.uid.as_deref(), units, BTreeSet::from([retention]), cluster);
+    let overrides = archive.spec.pod.clone().unwrap_or_default();
+    let uid = archive.metadata.uid.as_deref();
+    let mut agent = agent(owner, uid, overrides, units, BTreeSet::from([retention]), cluster);
     let mut archive_plan = archive_plan(archive, ARCHIVE_ROOT.to_owned());
     archive_plan.retention.overdue_ms = Some(RETENTION_OVERDUE_MS);
     agent.plan.archives = vec![archive_plan];
@@ -260,7 +260,6 @@ fn archive_agent(index: &Index, owner: &ObjectRef, archive: &Archive, cluster: &
         runs: true,
         reads_agents: true,
         rollout: Rollout::OneAtATime,
-        overrides: archive.spec.pod.clone().unwrap_or_default(),
         volume: Some(volume),
         ..agent
     })
@@ -270,6 +269,7 @@ fn archive_agent(index: &Index, owner: &ObjectRef, archive: &Archive, cluster: &
 fn agent(
     owner: &ObjectRef,
     uid: Option<&str>,
+    overrides: PodOverrides,
     mut units: Vec<Unit>,
     callers: BTreeSet<String>,
     cluster: &Cluster,
@@ -284,6 +284,7 @@ fn agent(
         keys: cluster.keys.clone(),
         control,
         media: cluster.media.clone(),
+        host_network: overrides.host_network == Some(true),
     };
     let guard = SourceGuard { refused: cluster.refused.clone() };
     let plan = Plan {
@@ -302,7 +303,7 @@ fn agent(
         reads_agents: false,
         opens_device: false,
         rollout: Rollout::Overlap,
-        overrides: PodOverrides::default(),
+        overrides,
         volume: None,
     }
 }

@@ -75,6 +75,7 @@ mod tests {
             keys: json!({"keys": [{"kty": "OKP", "kid": "b", "alg": "EdDSA"}]}),
             control: vec!["system:serviceaccount:a:b".into()],
             media: Vec::new(),
+            host_network: false,
         };
         Plan { access: Some(access), ..Plan::new("door-camera") }
     }

@@ -158,6 +158,10 @@ pub enum Reason {
     PodRefused,
     /// In a cluster, the pod was ended from outside, or its container cannot be made.
     PodFailed,
+    /// In a cluster, a volume of the pod cannot be attached or mounted.
+    MountFailed,
+    /// In a cluster, the pod has a node and has not started there yet.
+    PodStarting,
     /// In a cluster, the pod's container ends again and again.
     PodCrashing,
     /// In a cluster, the pod's container needs more memory than it may have.

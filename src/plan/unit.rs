@@ -139,6 +139,14 @@ pub struct Access {
     /// Subjects that may ask for media only: `/live/*` and `/recordings/*`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub media: Vec<String>,
+    /// Whether the pod has its node's network. Then loopback is that of everything on the node, and proves nothing.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub host_network: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// Where sources may not connect to, so that a manifest cannot make this agent read what only the cluster should. Loopback,

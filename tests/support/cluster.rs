@@ -19,10 +19,12 @@ pub enum Needs {
     Pods,
 }
 
-/// A cluster that is up. One that was started here is ended with the value.
+/// A cluster that is up. One that was started here is ended with the value; one that was up before stays so.
 pub struct Cluster {
     /// Name for `scripts/cluster.sh`; `None`: somebody else's.
     name: Option<String>,
+    /// Whether it was started here.
+    started: bool,
     kubeconfig: PathBuf,
     kubectl: PathBuf,
     /// Where pods reach servers of this machine.
@@ -48,7 +50,7 @@ impl Cluster {
         let kubeconfig = std::env::var_os("KUBECONFIG").ok_or("KUBECONFIG is not set")?;
         let host = std::env::var("CAMERA_OPERATOR_TEST_HOST")
             .map_err(|_| "CAMERA_OPERATOR_TEST_HOST is not set: the address of this machine for the cluster's pods")?;
-        Ok(Self { name: None, kubeconfig: kubeconfig.into(), kubectl: "kubectl".into(), host })
+        Ok(Self { name: None, started: false, kubeconfig: kubeconfig.into(), kubectl: "kubectl".into(), host })
     }
 
     fn own(name: &str, needs: Needs) -> Result<Self, String> {
@@ -56,10 +58,11 @@ impl Cluster {
         if needs == Needs::Api {
             arguments.push("--api-only");
         }
+        let was_up = script(name, &["kubeconfig"]).is_ok();
         let kubeconfig = PathBuf::from(script(name, &arguments)?);
         let programs = PathBuf::from(output(&mut Command::new(project("tests/cluster/build.sh")))?);
         let host = script(name, &["host"])?;
-        Ok(Self { name: Some(name.to_owned()), kubeconfig, kubectl: programs.join("kubectl"), host })
+        Ok(Self { name: Some(name.to_owned()), started: !was_up, kubeconfig, kubectl: programs.join("kubectl"), host })
     }
 
     /// The administrator's kubeconfig.
@@ -156,9 +159,8 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         // What is to be looked at afterwards stays up: CAMERA_OPERATOR_TEST_CLUSTER_KEEP=1.
-        if let Some(name) =
-            self.name.as_deref().filter(|_| std::env::var_os("CAMERA_OPERATOR_TEST_CLUSTER_KEEP").is_none())
-        {
+        let keep = !self.started || std::env::var_os("CAMERA_OPERATOR_TEST_CLUSTER_KEEP").is_some();
+        if let Some(name) = self.name.as_deref().filter(|_| !keep) {
             let _ = script(name, &["down"]);
         }
     }

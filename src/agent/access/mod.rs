@@ -5,7 +5,7 @@
 //! | asked for | who may |
 //! | --- | --- |
 //! | `/healthz`, `/readyz`, `/metrics` | everybody: kubelet and Prometheus present nothing |
-//! | `/live/…`, `/recordings/…` | the plan's `media` and `control` subjects; this very machine (`kubectl port-forward`) |
+//! | `/live/…`, `/recordings/…` | the plan's `media` and `control` subjects; this very pod (`kubectl port-forward`), unless it has its node's network |
 //! | everything else | the plan's `control` subjects |
 
 pub mod gate;
@@ -122,6 +122,7 @@ pub struct Verifier {
     audience: String,
     control: BTreeSet<String>,
     media: BTreeSet<String>,
+    host_network: bool,
 }
 
 impl std::fmt::Debug for Verifier {
@@ -156,7 +157,13 @@ impl Verifier {
             audience: access.audience.clone(),
             control: access.control.iter().cloned().collect(),
             media: access.media.iter().cloned().collect(),
+            host_network: access.host_network,
         })
+    }
+
+    /// Whether callers on loopback are in this pod: not when it has its node's network, where everything on the node is there.
+    pub const fn trusts_loopback(&self) -> bool {
+        !self.host_network
     }
 
     /// Whether the bearer of `token` may have what is asked for.

@@ -76,6 +76,7 @@ fn access(keys: &[Value]) -> Access {
         keys: json!({ "keys": keys }),
         control: vec![OPERATOR.into()],
         media: vec![GATEWAY.into()],
+        host_network: false,
     }
 }
 
@@ -237,6 +238,14 @@ async fn the_gate_lets_through_whom_the_plan_allows() {
             assert!(parts.iter().all(|part| !body.contains(part)), "a token is shown: {body}");
         }
     }
+    // On its node's network loopback is everybody's on that node.
+    let on_node = Access { host_network: true, ..access(&[signer.jwk("a")]) };
+    gate.verify_by(Verifier::new(&on_node).expect("keys"));
+    for near in [near, "[::ffff:127.0.0.1]:999", "[::1]:999"] {
+        assert_eq!(ask(Method::GET, media, near, None).await.0, StatusCode::UNAUTHORIZED, "{near}");
+        assert_eq!(ask(Method::GET, media, near, Some(&gateway)).await.0, StatusCode::OK, "{near}");
+    }
+    gate.verify_by(Verifier::new(&access(&[signer.jwk("a")])).expect("keys"));
     assert_eq!(ask(Method::OPTIONS, media, far, None).await.0, StatusCode::OK, "asked beforehand");
     assert_eq!(ask(Method::OPTIONS, report, far, None).await.0, StatusCode::UNAUTHORIZED);
 }

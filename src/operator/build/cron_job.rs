@@ -50,7 +50,7 @@ fn pod_spec(plan: &AgentPlan, settings: &Settings) -> PodSpec {
         name: COMPONENT_RETENTION.to_owned(),
         image: Some(settings.image.clone()),
         image_pull_policy: settings.image_pull_policy.clone(),
-        command: Some(vec!["camera-operator".to_owned()]),
+        // No command: the image's own entry point stands before it.
         args: Some(vec![
             "retain".to_owned(),
             "--recorder".to_owned(),

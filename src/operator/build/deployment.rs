@@ -97,7 +97,7 @@ fn container(plan: &AgentPlan, settings: &Settings, mounts: Vec<VolumeMount>) ->
         name: AGENT.to_owned(),
         image: Some(settings.image.clone()),
         image_pull_policy: settings.image_pull_policy.clone(),
-        command: Some(vec!["camera-operator".to_owned()]),
+        // No command: the image's own entry point stands before it, which passes signals on and reaps what FFmpeg leaves.
         args: Some(vec!["agent".to_owned(), "--plan".to_owned(), format!("{PLAN_FOLDER}/{PLAN_KEY}")]),
         ports: Some(vec![ContainerPort {
             name: Some(AGENT.to_owned()),

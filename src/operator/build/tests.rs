@@ -274,6 +274,9 @@ fn every_pod_passes_the_restricted_standard() {
                     assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], true);
                     assert!(container["resources"]["limits"]["memory"].is_string());
                     assert_eq!(container["env"], Value::Null, "no credential can be in the environment");
+                    assert_eq!(container["command"], Value::Null, "it would stand in place of the image's entry point");
+                    let program = &container["args"][0];
+                    assert!(program == "agent" || program == "retain", "{program}");
                 }
             }
         }
@@ -316,6 +319,7 @@ fn what_a_person_asks_of_a_pod_is_what_it_gets() {
     let spec = json!(children.deployment.spec.template.spec);
     assert_eq!(violations(&spec), ["hostNetwork"], "which has to be asked for, and a namespace that allows it");
     assert_eq!(spec["dnsPolicy"], "ClusterFirstWithHostNet");
+    assert!(plan.plan.access.as_ref().is_some_and(|access| access.host_network), "its agent must not trust loopback");
     let wanted = json!(plan.overrides);
     for field in ["nodeSelector", "tolerations", "affinity", "imagePullSecrets", "priorityClassName"] {
         assert!(!wanted[field].is_null(), "{field}");
