@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use camera_operator::plan::unit::{
-    Access, ArchivePlan, Credentials, DeclaredRecording, Hls, Ingest, Location, Mjpeg, ObjectKey, ObjectKind,
+    Access, ArchivePlan, Credentials, DeclaredRecording, Engine, Hls, Ingest, Location, Mjpeg, ObjectKey, ObjectKind,
     ObjectRef, Plan, Reconnect, Record, RecordMode, RetentionRules, RetentionSchedule, RtspTransport, SecretKey,
     Source, SourceGuard, Unit, Work,
 };
@@ -50,7 +50,12 @@ fn rtsp(url: &str, secret: Option<&str>) -> Unit {
     let part = |name: &str, key: &str| SecretKey { namespace: "shop".into(), name: name.into(), key: key.into() };
     let credentials =
         secret.map(|name| Credentials { username: part(name, "username"), password: part(name, "password") });
-    ingest(Source::Rtsp { location: Location::Url(url.into()), transport: RtspTransport::Tcp, credentials })
+    ingest(Source::Rtsp {
+        location: Location::Url(url.into()),
+        transport: RtspTransport::Tcp,
+        credentials,
+        engine: Engine::Auto,
+    })
 }
 
 fn from_hub(port: u16) -> Unit {

@@ -114,6 +114,11 @@ pub struct RtspSource {
     /// A Secret with the keys username and password, for digest or basic authentication.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials_secret_ref: Option<SecretReference>,
+    /// What reads the camera: the native driver, which costs a fraction of FFmpeg and carries H.264, H.265 and MJPEG with AAC
+    /// sound over TCP, or FFmpeg, which carries more. Auto asks FFmpeg where the native driver cannot carry what the camera
+    /// sends, and says so in the condition ReadByFFmpeg. Default: Auto.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<RtspEngine>,
     /// Whether the camera allows one session at a time. A cluster then ends the old pod before it starts a new one, at the
     /// cost of a gap, instead of letting the two overlap. Default: false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -129,6 +134,17 @@ pub enum RtspTransport {
     /// RTP over UDP.
     #[serde(rename = "UDP")]
     Udp,
+}
+
+/// What reads the camera: the native driver, FFmpeg, or FFmpeg where the native driver cannot. Default: Auto.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum RtspEngine {
+    /// The native driver, or FFmpeg where it cannot carry what the camera sends.
+    Auto,
+    /// The native driver, or nothing.
+    Native,
+    /// FFmpeg.
+    FFmpeg,
 }
 
 /// A source behind HTTP.

@@ -52,6 +52,7 @@ pub struct VideoTrack {
     layout: Layout,
     sets: Sets,
     current: Option<Arc<TrackConfiguration>>,
+    reorder: Option<u32>,
     /// The configuration was built from the header and not yet handed out.
     announced: bool,
 }
@@ -89,6 +90,7 @@ impl VideoTrack {
             layout,
             sets: Sets::new(),
             current: None,
+            reorder: None,
             announced: false,
         };
         track.sets = units.iter().filter_map(|unit| Some((track.set_key(unit)?, unit.clone()))).collect();
@@ -104,6 +106,12 @@ impl VideoTrack {
     /// The configuration that the newest sample needs; `None` until the parameter sets are known.
     pub const fn configuration(&self) -> Option<&Arc<TrackConfiguration>> {
         self.current.as_ref()
+    }
+
+    /// How many pictures at most stand before another in decoding order and behind it when shown, by the newest parameter
+    /// sets; `None` where they do not say.
+    pub const fn reorder(&self) -> Option<u32> {
+        self.reorder
     }
 
     /// Takes the next sample.
@@ -193,7 +201,7 @@ impl VideoTrack {
         self.sets.extend(found.into_iter().map(|(set, unit)| (set, Bytes::copy_from_slice(&unit))));
     }
 
-    fn build(&self) -> Option<Arc<TrackConfiguration>> {
+    fn build(&mut self) -> Option<Arc<TrackConfiguration>> {
         // More than the boxes can count, or longer than their length fields, is nothing a camera sends.
         if self.sets.len() > 256 || self.sets.values().any(|unit| unit.len() > usize::from(u16::MAX)) {
             return None;
@@ -201,21 +209,27 @@ impl VideoTrack {
         let of = |wanted: u8| -> Vec<Bytes> {
             self.sets.iter().filter(|((kind, _), _)| *kind == wanted).map(|(_, unit)| unit.clone()).collect()
         };
-        let (sample_entry, codec_string, size) = match self.codec {
+        let (sample_entry, codec_string, size, reorder) = match self.codec {
             Codec::H264 => {
                 let (sps, pps) = (of(h264::unit_type::SPS), of(h264::unit_type::PPS));
                 let parsed = h264::parse_sequence_parameters(sps.first()?)?;
                 pps.first()?;
-                (h264::sample_entry(&parsed, &sps, &pps), h264::codec_string(&parsed), parsed.size)
+                (h264::sample_entry(&parsed, &sps, &pps), h264::codec_string(&parsed), parsed.size, parsed.reorder)
             }
             Codec::H265 => {
                 let (vps, sps, pps) = (of(h265::unit_type::VPS), of(h265::unit_type::SPS), of(h265::unit_type::PPS));
                 let parsed = h265::parse_sequence_parameters(sps.first()?)?;
                 vps.first().and(pps.first())?;
-                (h265::sample_entry(&parsed, &vps, &sps, &pps), h265::codec_string(&parsed), parsed.size)
+                (
+                    h265::sample_entry(&parsed, &vps, &sps, &pps),
+                    h265::codec_string(&parsed),
+                    parsed.size,
+                    parsed.reorder,
+                )
             }
             _ => return None,
         };
+        self.reorder = reorder;
         Some(Arc::new(TrackConfiguration {
             codec: self.codec,
             timescale: self.timescale,

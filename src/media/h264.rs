@@ -70,6 +70,9 @@ pub struct SequenceParameters {
     pub chroma_bits: u8,
     /// Cropped size and sample aspect ratio.
     pub size: PictureSize,
+    /// How many pictures at most stand before another in decoding order and behind it when shown (`max_num_reorder_frames`);
+    /// `None` where the set does not say.
+    pub reorder: Option<u32>,
 }
 
 /// Reads a sequence parameter set unit; `None` when it is malformed.
@@ -98,7 +101,8 @@ pub fn parse_sequence_parameters(unit: &[u8]) -> Option<SequenceParameters> {
         }
     }
     bits.unsigned()?;
-    match bits.unsigned()? {
+    let order_type = bits.unsigned()?;
+    match order_type {
         0 => {
             bits.unsigned()?;
         }
@@ -142,8 +146,14 @@ pub fn parse_sequence_parameters(unit: &[u8]) -> Option<SequenceParameters> {
         height: cropped(height_in_units, 16 * lines, crop[2], crop[3], unit_height)?,
         aspect: (1, 1),
     };
-    if bits.bit()? && bits.bit()? {
-        size.aspect = sample_aspect(&mut bits)?;
+    // Baseline has no pictures that wait, and with type 2 the order of decoding is the order of showing (§7.4.2.1.1).
+    let mut reorder = (profile == 66 || order_type == 2).then_some(0);
+    if bits.bit()? {
+        if bits.bit()? {
+            size.aspect = sample_aspect(&mut bits)?;
+        }
+        // What is wrong in here must not make the camera one that cannot be shown.
+        reorder = reorder.or_else(|| usability_reorder(&mut bits));
     }
     Some(SequenceParameters {
         id,
@@ -154,7 +164,61 @@ pub fn parse_sequence_parameters(unit: &[u8]) -> Option<SequenceParameters> {
         luma_bits,
         chroma_bits,
         size,
+        reorder,
     })
+}
+
+/// `max_num_reorder_frames` of video usability information (§E.1.1), whose aspect ratio has been read.
+fn usability_reorder(bits: &mut Bits<'_>) -> Option<u32> {
+    if bits.bit()? {
+        bits.bit()?;
+    }
+    if bits.bit()? {
+        bits.skip(4)?;
+        if bits.bit()? {
+            bits.skip(24)?;
+        }
+    }
+    if bits.bit()? {
+        bits.unsigned()?;
+        bits.unsigned()?;
+    }
+    if bits.bit()? {
+        bits.skip(65)?;
+    }
+    let network_abstraction = bits.bit()?;
+    if network_abstraction {
+        skip_reference_decoder(bits)?;
+    }
+    let video_coding = bits.bit()?;
+    if video_coding {
+        skip_reference_decoder(bits)?;
+    }
+    if network_abstraction || video_coding {
+        bits.bit()?;
+    }
+    bits.bit()?;
+    if !bits.bit()? {
+        return None;
+    }
+    bits.bit()?;
+    for _ in 0..4 {
+        bits.unsigned()?;
+    }
+    // The decoded picture buffer holds no more than 16 (§A.3.1).
+    bits.unsigned().filter(|reorder| *reorder <= 16)
+}
+
+/// Hypothetical reference decoder parameters (§E.1.2).
+fn skip_reference_decoder(bits: &mut Bits<'_>) -> Option<()> {
+    let buffers = bits.unsigned().filter(|count| *count < 32)?;
+    bits.skip(8)?;
+    for _ in 0..=buffers {
+        bits.unsigned()?;
+        bits.unsigned()?;
+        bits.bit()?;
+    }
+    bits.skip(20)
 }
 
 /// Profiles with the chroma format in the parameter set (§7.3.2.1.1).

@@ -68,6 +68,9 @@ pub struct SequenceParameters {
     pub chroma_bits: u8,
     /// Cropped size; the pixel shape is left to the decoder.
     pub size: PictureSize,
+    /// How many pictures at most stand before another in decoding order and behind it when shown (`sps_max_num_reorder_pics`
+    /// of the highest sub-layer); `None` where that cannot be read.
+    pub reorder: Option<u32>,
 }
 
 /// Reads a sequence parameter set unit; `None` when it is malformed.
@@ -102,6 +105,7 @@ pub fn parse_sequence_parameters(unit: &[u8]) -> Option<SequenceParameters> {
     let cropped = |coded: u32, before: u32, after: u32, unit: u32| {
         coded.checked_sub(before.checked_add(after)?.checked_mul(unit)?).filter(|size| (1..=16_384).contains(size))
     };
+    let reorder = reorder(&mut bits, sub_layers);
     Some(SequenceParameters {
         id,
         profile,
@@ -118,7 +122,21 @@ pub fn parse_sequence_parameters(unit: &[u8]) -> Option<SequenceParameters> {
             height: cropped(height, crop[2], crop[3], unit_height)?,
             aspect: (1, 1),
         },
+        reorder,
     })
+}
+
+/// `sps_max_num_reorder_pics` of the highest sub-layer, from `log2_max_pic_order_cnt_lsb_minus4` on (§7.3.2.2.1).
+fn reorder(bits: &mut Bits<'_>, sub_layers: u8) -> Option<u32> {
+    bits.unsigned()?;
+    let of_each = bits.bit()?;
+    let mut reorder = None;
+    for _ in 0..=if of_each { sub_layers } else { 0 } {
+        bits.unsigned()?;
+        reorder = Some(bits.unsigned()?);
+        bits.unsigned()?;
+    }
+    reorder.filter(|reorder| *reorder <= 16)
 }
 
 /// The rest of `profile_tier_level` (§7.3.3).

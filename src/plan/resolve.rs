@@ -9,8 +9,9 @@ use super::defaults;
 use super::objects::{Objects, archive_of, stable_uid};
 use super::report::Reason;
 use super::unit::{
-    ArchivePlan, Credentials, DeclaredRecording, Hls, Ingest, Location, Mjpeg, ObjectKey, ObjectKind, ObjectRef, Plan,
-    Reconnect, Record, RecordMode, RetentionRules, RetentionSchedule, RtspTransport, SecretKey, Source, Unit, Work,
+    ArchivePlan, Credentials, DeclaredRecording, Engine, Hls, Ingest, Location, Mjpeg, ObjectKey, ObjectKind,
+    ObjectRef, Plan, Reconnect, Record, RecordMode, RetentionRules, RetentionSchedule, RtspTransport, SecretKey,
+    Source, Unit, Work,
 };
 use crate::api::camera::{self, V4l2Format};
 use crate::api::recording::Retention;
@@ -327,6 +328,11 @@ fn source(source: &camera::CameraSource, key: &ObjectKey) -> Result<Source, Refu
                 Some(camera::RtspTransport::Tcp) | None => RtspTransport::Tcp,
             },
             credentials: credentials(&rtsp.credentials_secret_ref),
+            engine: match rtsp.engine {
+                Some(camera::RtspEngine::Native) => Engine::Native,
+                Some(camera::RtspEngine::FFmpeg) => Engine::FFmpeg,
+                Some(camera::RtspEngine::Auto) | None => Engine::Auto,
+            },
         });
     }
     if let Some(http) = &source.http {

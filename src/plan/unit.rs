@@ -285,6 +285,9 @@ pub enum Source {
         /// For digest or basic authentication.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         credentials: Option<Credentials>,
+        /// Which driver reads it.
+        #[serde(default, skip_serializing_if = "Engine::is_auto")]
+        engine: Engine,
     },
     /// Motion JPEG over HTTP (`multipart/x-mixed-replace`) or a progressive file.
     Http {
@@ -358,6 +361,24 @@ pub enum Source {
         /// `/v1/cameras/{namespace}/{name}/live.mp4` beneath it.
         address: String,
     },
+}
+
+/// Which driver reads an RTSP camera.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub enum Engine {
+    /// The native one, or FFmpeg where it cannot.
+    #[default]
+    Auto,
+    /// The native one.
+    Native,
+    /// FFmpeg.
+    FFmpeg,
+}
+
+impl Engine {
+    const fn is_auto(&self) -> bool {
+        matches!(self, Self::Auto)
+    }
 }
 
 /// How RTP travels in an RTSP session.

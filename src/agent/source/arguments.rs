@@ -240,8 +240,9 @@ fn probing(profile: Profile, least_micros: u64) -> Vec<Opt> {
 }
 
 /// A URL, ready to be opened.
-struct Address {
-    url: String,
+pub(super) struct Address {
+    /// With user name and password, if there are any.
+    pub(super) url: String,
     /// Whether it may be seen by others on this machine.
     secret: bool,
     peer: Option<(String, u16)>,
@@ -249,7 +250,8 @@ struct Address {
 }
 
 impl Address {
-    fn new(location: &Location, resolved: &Resolved, schemes: &[&str], port: u16) -> Result<Self, Error> {
+    /// Reads and checks it; `port` is that of the first of the schemes.
+    pub(super) fn new(location: &Location, resolved: &Resolved, schemes: &[&str], port: u16) -> Result<Self, Error> {
         let (text, from_secret) = match location {
             Location::Url(url) => (url.as_str(), false),
             Location::Secret(_) => (resolved.url.as_deref().unwrap_or_default(), true),
@@ -467,9 +469,18 @@ const TO_AAC: [&str; 6] = [
 
 /// What makes AAC of a spare track: it comes in on standard input and goes out on descriptor 1, with the same times.
 pub fn convert() -> Invocation {
+    to_aac(&["-copyts", "-f", "nut", "-i", "pipe:0", "-map", "0:a:0"])
+}
+
+/// The same for sound without a container: `format` is FFmpeg's name for it.
+pub fn encode(format: &str, rate: u32, channels: u16) -> Invocation {
+    to_aac(&["-f", format, "-ar", &rate.to_string(), "-ac", &channels.to_string(), "-i", "pipe:0", "-map", "0:a:0"])
+}
+
+fn to_aac(input: &[&str]) -> Invocation {
     let mut arguments = common();
     push(&mut arguments, &["-protocol_whitelist", "pipe", "-probesize", "32", "-analyzeduration", "0"]);
-    push(&mut arguments, &["-copyts", "-f", "nut", "-i", "pipe:0", "-map", "0:a:0"]);
+    push(&mut arguments, input);
     push(&mut arguments, &TO_AAC);
     push(&mut arguments, &CONTAINER);
     push(&mut arguments, &EACH_MOMENT);
@@ -589,12 +600,18 @@ fn filter_text(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::unit::Engine;
     use crate::plan::unit::SecretKey;
 
     const TIMEOUTS: Timeouts = Timeouts { silence_micros: 15_000_000, redirects: true };
 
     fn rtsp(url: &str) -> Source {
-        Source::Rtsp { location: Location::Url(url.into()), transport: RtspTransport::Tcp, credentials: None }
+        Source::Rtsp {
+            location: Location::Url(url.into()),
+            transport: RtspTransport::Tcp,
+            credentials: None,
+            engine: Engine::FFmpeg,
+        }
     }
 
     fn key() -> SecretKey {
@@ -647,8 +664,12 @@ mod tests {
         let credentials = Resolved { credentials: Some(("bob".into(), "p@ss:w/rd'%\n".into())), ..Resolved::default() };
         let passphrase = Resolved { passphrase: Some("it's a 'phrase'".into()), ..Resolved::default() };
         let url = Resolved { url: Some("rtsp://evelyn:pw@cam.example/key123\n".into()), ..Resolved::default() };
-        let secret_url =
-            Source::Rtsp { location: Location::Secret(key()), transport: RtspTransport::Udp, credentials: None };
+        let secret_url = Source::Rtsp {
+            location: Location::Secret(key()),
+            transport: RtspTransport::Udp,
+            credentials: None,
+            engine: Engine::FFmpeg,
+        };
         let srt = Source::Srt {
             location: Location::Url("srt://192.0.2.10:9000".into()),
             passphrase: Some(key()),

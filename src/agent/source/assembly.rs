@@ -468,6 +468,11 @@ impl Assembly {
         self.video.as_ref().map(|video| video.track.codec())
     }
 
+    /// How many pictures at most wait for others, as the newest parameter sets say.
+    pub fn reorder(&self) -> Option<u32> {
+        self.video.as_ref().and_then(|video| video.track.reorder())
+    }
+
     /// The usual distance of pictures, once it has been seen.
     pub fn frame_interval(&self) -> Option<Duration> {
         let video = self.video.as_ref().filter(|video| !video.distances.is_empty())?;

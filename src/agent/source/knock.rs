@@ -11,6 +11,8 @@ use super::guard::Guard;
 
 /// Between two looks, and how long each may take.
 const EVERY: Duration = Duration::from_secs(1);
+/// How long a device may take to answer at all.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Returns when the device takes a connection after it had not taken one. Not when it takes them all along: what keeps the
 /// camera away is something else then, and is not helped by haste. Cancel safe.
@@ -23,6 +25,15 @@ pub async fn until_it_answers_again(host: &str, port: u16, guard: &Guard) {
         }
         was_away |= !answers;
         sleep(EVERY).await;
+    }
+}
+
+/// Whether the device takes a connection now; if not, why not.
+pub async fn is_anybody_there((host, port): &(String, u16)) -> Result<(), String> {
+    match timeout(PATIENCE, TcpStream::connect((host.as_str(), *port))).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(format!("no connection: {error}")),
+        Err(_) => Err(format!("no connection: no answer within {} s", PATIENCE.as_secs())),
     }
 }
 

@@ -5,9 +5,13 @@
 //! | --- | --- |
 //! | [`arguments`] | pure: source and what was learnt → FFmpeg's arguments; where credentials go |
 //! | [`process`] | one FFmpeg process and its pipes |
+//! | [`track`] | a track's pipe and what reads it |
 //! | [`redact`] | pure: takes secrets out of messages |
 //! | [`assembly`] | no IO: samples of both tracks → runs of frames |
+//! | [`life`] | clocks, assembly, deadlines and ends of one life of a source, whoever reads it |
+//! | [`engine`] | pure: which driver reads a source |
 //! | [`ffmpeg`] | one life of an FFmpeg, from start to end |
+//! | [`native`] | one life of an RTSP session without FFmpeg |
 //! | [`hub`] | a camera that another agent is connected to |
 //! | [`classify`] | pure: messages → reason, and what to do otherwise |
 //! | [`reconnect`] | pure: when it is stalled, when it is tried again |
@@ -16,13 +20,17 @@
 pub mod arguments;
 pub mod assembly;
 pub mod classify;
+pub mod engine;
 pub mod ffmpeg;
 pub mod guard;
 pub mod hub;
 pub mod knock;
+pub mod life;
+pub mod native;
 pub mod process;
 pub mod reconnect;
 pub mod redact;
+pub mod track;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,12 +38,16 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
 use self::arguments::{Profile, Resolved, Timeouts};
-use self::ffmpeg::{Ended, Life};
+use self::engine::{Driver, choose};
 use self::reconnect::{Attempts, Next, Outcome, first_delay};
+use self::redact::Redactor;
 use crate::agent::hub::{Hub, Limits};
 use crate::agent::unit::{Secrets, UnitContext};
 use crate::plan::report::{Reason, UnitState};
-use crate::plan::unit::{Credentials, Ingest, Location, SecretKey, Source};
+use crate::plan::unit::{Credentials, Engine, Ingest, Location, SecretKey, Source};
+
+/// Condition type of a camera that FFmpeg reads because the native driver cannot.
+pub const READ_BY_FFMPEG: &str = "ReadByFFmpeg";
 
 /// What was learnt about a source is believed for so long: a camera may get a microphone.
 const PROFILE_FOR: Duration = Duration::from_hours(1);
@@ -61,6 +73,38 @@ pub async fn run(context: UnitContext, ingest: Ingest) {
     context.registry.hubs.remove(&context.object.key, &hub);
 }
 
+/// How a life went.
+#[derive(Debug)]
+pub struct Ended {
+    /// Why.
+    pub reason: Reason,
+    /// One redacted sentence.
+    pub message: String,
+    /// How to try next.
+    pub profile: Profile,
+    /// No need to wait before that.
+    pub at_once: bool,
+    /// From the first picture to the newest, if there were any.
+    pub pictures_for: Option<Duration>,
+    /// What the native driver cannot carry, as part of a sentence, if that is why.
+    pub beyond: Option<String>,
+}
+
+impl Ended {
+    /// Before anything was begun.
+    const fn early(reason: Reason, message: String, profile: Profile) -> Self {
+        Self { reason, message, profile, at_once: false, pictures_for: None, beyond: None }
+    }
+}
+
+/// What attempts have taught.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Learnt {
+    profile: Profile,
+    /// What the native driver cannot carry, as part of a sentence.
+    beyond: Option<String>,
+}
+
 struct Unit<'a> {
     context: &'a UnitContext,
     hub: &'a Hub,
@@ -74,29 +118,29 @@ impl Unit<'_> {
             return;
         }
         let mut attempts = Attempts::default();
-        let mut learnt = (Profile::default(), Instant::now());
+        let mut learnt = (Learnt::default(), Instant::now());
         let mut at_once = 0;
         loop {
             if learnt.1.elapsed() > PROFILE_FOR {
-                learnt = (Profile::default(), Instant::now());
+                learnt = (Learnt::default(), Instant::now());
             }
             let secrets = read_secrets(&self.ingest.source, self.context.secrets.as_ref());
             let mut peer = None;
             let ended = match &secrets {
-                Ok(resolved) => self.attempt(resolved, learnt.0, &mut peer).await,
-                Err(missing) => Ended {
-                    reason: Reason::SecretMissing,
-                    message: format!("Secret {} has no key {}; create it", missing.name, missing.key),
-                    profile: learnt.0,
-                    at_once: false,
-                    pictures_for: None,
-                },
+                Ok(resolved) => self.attempt(resolved, &learnt.0, &mut peer).await,
+                Err(missing) => {
+                    let message = format!("Secret {} has no key {}; create it", missing.name, missing.key);
+                    Ended::early(Reason::SecretMissing, message, learnt.0.profile)
+                }
             };
             if self.context.cancel.is_cancelled() {
                 return;
             }
-            if ended.profile != learnt.0 {
-                learnt = (ended.profile, Instant::now());
+            let ended = self.consider(ended);
+            let beyond = ended.beyond.clone().or_else(|| learnt.0.beyond.clone());
+            let known = Learnt { profile: ended.profile, beyond };
+            if known != learnt.0 {
+                learnt = (known, Instant::now());
             }
             at_once = if ended.pictures_for.is_some() { 0 } else { at_once };
             if ended.at_once && at_once < MOST_AT_ONCE {
@@ -137,25 +181,57 @@ impl Unit<'_> {
         self.ingest.reconnect.max_attempts.unwrap_or_default()
     }
 
+    /// What the native driver cannot carry FFmpeg may, unless the manifest says otherwise.
+    fn consider(&self, mut ended: Ended) -> Ended {
+        if ended.beyond.is_none() {
+            return ended;
+        }
+        if matches!(self.ingest.source, Source::Rtsp { engine: Engine::Native, .. }) {
+            ended.message.push_str("; write engine: Auto, so that FFmpeg reads the camera");
+            ended.beyond = None;
+        } else {
+            // Pictures came: it is not certain that anything but this one session was wrong.
+            ended.at_once = true;
+        }
+        ended
+    }
+
     /// Tries once; `peer` becomes host and port of the device, where it has any.
-    async fn attempt(&self, resolved: &Resolved, profile: Profile, peer: &mut Option<(String, u16)>) -> Ended {
-        let guard = &self.context.registry.source_guard;
+    async fn attempt(&self, resolved: &Resolved, learnt: &Learnt, peer: &mut Option<(String, u16)>) -> Ended {
+        let (guard, profile) = (&self.context.registry.source_guard, learnt.profile);
         let timeouts = Timeouts { silence_micros: silence(self.ingest), redirects: !guard.is_set() };
-        let invocation = match arguments::build(&self.ingest.source, resolved, profile, timeouts) {
-            Ok(invocation) => invocation,
-            Err(error) => {
-                let (reason, message) = (error.reason(), error.to_string());
-                return Ended { reason, message, profile, at_once: false, pictures_for: None };
-            }
+        let built = arguments::build(&self.ingest.source, resolved, profile, timeouts);
+        let chosen = built.and_then(|invocation| {
+            choose(&self.ingest.source, resolved, learnt.beyond.as_deref()).map(|driver| (invocation, driver))
+        });
+        let (invocation, driver) = match chosen {
+            Ok(chosen) => chosen,
+            Err(error) => return Ended::early(error.reason(), error.to_string(), profile),
         };
         peer.clone_from(&invocation.peer);
         if let Some(host) = &invocation.host
             && let Err(message) = guard.look_up(host).await
         {
-            return Ended { reason: Reason::Unreachable, message, profile, at_once: false, pictures_for: None };
+            return Ended::early(Reason::Unreachable, message, profile);
         }
-        let life = Life { context: self.context, hub: self.hub, ingest: self.ingest, invocation: &invocation, profile };
-        life.run().await
+        let (context, hub, ingest) = (self.context, self.hub, self.ingest);
+        match driver {
+            Driver::Native(target) => {
+                context.set_notice(READ_BY_FFMPEG, None);
+                let redactor = Redactor::new(invocation.secrets.iter().cloned());
+                let peer = invocation.peer.as_ref();
+                native::Attempt { context, hub, ingest, target: &target, peer, redactor: &redactor, profile }
+                    .run()
+                    .await
+            }
+            Driver::FFmpeg(instead) => {
+                let message = instead.map(|why| {
+                    format!("FFmpeg reads the camera, because {why}; it costs more than the native driver would")
+                });
+                context.set_notice(READ_BY_FFMPEG, message);
+                ffmpeg::Attempt { context, hub, ingest, invocation: &invocation, profile }.run().await
+            }
+        }
     }
 
     /// Waits; true when the unit must stop meanwhile.

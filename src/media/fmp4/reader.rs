@@ -89,6 +89,13 @@ pub struct Track {
     defaults: Trex,
 }
 
+impl Track {
+    /// A track that no file declares: its samples come from elsewhere.
+    pub fn new(id: u32, handler: Handler, timescale: u32, edit_offset: i64, sample_entry: Bytes) -> Self {
+        Self { id, handler, timescale: timescale.max(1), edit_offset, sample_entry, defaults: Trex::default() }
+    }
+}
+
 /// One sample of a fragment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sample {

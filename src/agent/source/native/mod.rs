@@ -1,0 +1,289 @@
+//! The native driver: one life of an RTSP session without FFmpeg, from DESCRIBE to TEARDOWN; what it sends becomes frames in the
+//! hub. Decides nothing about what follows: it says how it went. Must not know how often it was tried.
+//!
+//! | module | what it is for |
+//! | --- | --- |
+//! | [`session`] | the library: DESCRIBE, SETUP, PLAY, TEARDOWN |
+//! | [`samples`] | no IO: what the library gives → samples with decode times and durations |
+//! | [`media_time`] | pure: RTP timestamps → media time without jumps |
+//! | [`decode_time`] | pure: presentation times in decoding order → decode times |
+//! | [`alignment`] | pure: where sound stands beside the pictures |
+//! | [`raw_sound`] | pure: G.711 and PCM as a stream without holes |
+//! | [`converter`] | the FFmpeg that makes AAC of it |
+//! | [`conclude`] | pure: the library's errors → reasons |
+
+pub mod alignment;
+pub mod conclude;
+pub mod converter;
+pub mod decode_time;
+pub mod media_time;
+pub mod raw_sound;
+pub mod samples;
+pub mod session;
+
+use std::pin::pin;
+
+use retina::codec::{AudioFrame, CodecItem};
+use tokio::time::sleep_until;
+
+use self::conclude::conclude;
+use self::converter::Converter;
+use self::raw_sound::Raw;
+use self::samples::Samples;
+use self::session::{Playing, Refused, Target};
+use super::arguments::Profile;
+use super::assembly::Trouble;
+use super::life::{Life, Overdue};
+use super::redact::Redactor;
+use super::{Ended, knock};
+use crate::agent::hub::Hub;
+use crate::agent::unit::UnitContext;
+use crate::plan::report::Reason;
+use crate::plan::unit::Ingest;
+
+/// A session that is to be begun, and what for.
+#[derive(Debug)]
+pub struct Attempt<'a> {
+    /// Whose.
+    pub context: &'a UnitContext,
+    /// Where frames go.
+    pub hub: &'a Hub,
+    /// What was planned.
+    pub ingest: &'a Ingest,
+    /// What is called.
+    pub target: &'a Target,
+    /// Host and port of the device.
+    pub peer: Option<&'a (String, u16)>,
+    /// Takes secrets out of messages.
+    pub redactor: &'a Redactor,
+    /// What FFmpeg would be told, to be handed back.
+    pub profile: Profile,
+}
+
+/// Why a session ended.
+#[derive(Debug)]
+enum Stop {
+    Cancelled,
+    /// The device ended it in order.
+    Exited,
+    Overdue(Overdue),
+    /// What the device sends cannot be carried; what, as part of a sentence.
+    NotCarried(String),
+    Trouble(Trouble),
+    Failed(retina::Error),
+}
+
+impl Attempt<'_> {
+    /// Begins a session and stays with it until it has ended.
+    pub async fn run(self) -> Ended {
+        let mut life = Life::new(self.context, self.hub, self.ingest, true);
+        let mut playing = match self.open(&life).await {
+            Ok(playing) => playing,
+            Err(stop) => return self.conclude(&stop, &life).await,
+        };
+        let mut samples = Samples::new(playing.video, playing.audio);
+        match (playing.audio, playing.raw) {
+            (None, _) => life.assembly.no_sound(),
+            (_, Some(_)) => life.assembly.sound_is_converted(),
+            _ => {}
+        }
+        let mut converter = None;
+        let stop = self.read(&mut playing, &mut samples, &mut converter, &mut life).await;
+        life.apply(|assembly, now, effects| samples.finish(assembly, now, effects));
+        let run = life.finish();
+        let ended = self.conclude(&stop, &life).await;
+        if let Some(run) = run {
+            life.end_run(run, ended.reason, ended.message.clone());
+        }
+        playing.close().await;
+        if let Some(converter) = converter {
+            converter.stop().await;
+        }
+        ended
+    }
+
+    async fn open(&self, life: &Life<'_>) -> Result<Playing, Stop> {
+        let (deadline, _) = life.deadline();
+        tokio::select! {
+            biased;
+            () = self.context.cancel.cancelled() => Err(Stop::Cancelled),
+            opened = session::open(self.target) => opened.map_err(|refused| match refused {
+                Refused::NotCarried(what) => Stop::NotCarried(what),
+                Refused::Failed(error) => Stop::Failed(error),
+            }),
+            () = sleep_until(deadline.into()) => Err(Stop::Overdue(Overdue::NoStart)),
+        }
+    }
+
+    async fn read(
+        &self,
+        playing: &mut Playing,
+        samples: &mut Samples,
+        converter: &mut Option<Converter>,
+        life: &mut Life<'_>,
+    ) -> Stop {
+        let mut timer = pin!(sleep_until(life.deadline().0.into()));
+        loop {
+            let taken = tokio::select! {
+                biased;
+                () = self.context.cancel.cancelled() => return Stop::Cancelled,
+                item = playing.next() => match item {
+                    Some(Ok(CodecItem::AudioFrame(sound))) if playing.raw.is_some() => {
+                        self.convert(&sound, playing.raw, samples, converter, life).await;
+                        Ok(())
+                    }
+                    Some(Ok(item)) => self.take(item, playing, samples, life),
+                    Some(Err(error)) => return Stop::Failed(error),
+                    None => return Stop::Exited,
+                },
+                more = filled(converter) => self.take_converted(more, converter, life).await,
+                () = &mut timer => {
+                    let (deadline, overdue) = life.deadline();
+                    if deadline <= std::time::Instant::now() {
+                        if let Some(overdue) = overdue {
+                            return Stop::Overdue(overdue);
+                        }
+                        life.tick();
+                    }
+                    timer.as_mut().reset(life.deadline().0.into());
+                    Ok(())
+                }
+            };
+            match taken {
+                // Another run has been begun.
+                Ok(()) | Err(Trouble::TooFast) => {}
+                Err(trouble) => return Stop::Trouble(trouble),
+            }
+            // A deadline that moves away is looked at when the timer ends: most pictures move it.
+            let deadline = life.deadline().0.into();
+            if deadline < timer.deadline() {
+                timer.as_mut().reset(deadline);
+            }
+        }
+    }
+
+    fn take(
+        &self,
+        item: CodecItem,
+        playing: &Playing,
+        samples: &mut Samples,
+        life: &mut Life<'_>,
+    ) -> Result<(), Trouble> {
+        let taken = match item {
+            CodecItem::VideoFrame(picture) => {
+                let taken = life.apply(|assembly, now, effects| {
+                    samples.picture(picture, |stream| playing.sample_entry(stream), assembly, now, effects)
+                });
+                life.picture_came();
+                taken
+            }
+            CodecItem::AudioFrame(sound) => life.apply(|assembly, now, effects| {
+                samples.sound(&sound, |stream| playing.sample_entry(stream), assembly, now, effects)
+            }),
+            CodecItem::Rtcp(packet) => {
+                samples.report(&packet);
+                Ok(())
+            }
+            _ => Ok(()),
+        };
+        for message in samples.messages() {
+            self.context.logs.push("warning", message);
+        }
+        taken
+    }
+
+    /// Gives raw sound to the converter, which is started when there is none, or none that can go on.
+    async fn convert(
+        &self,
+        sound: &AudioFrame,
+        raw: Option<Raw>,
+        samples: &mut Samples,
+        converter: &mut Option<Converter>,
+        life: &mut Life<'_>,
+    ) {
+        let Some(raw) = raw else { return };
+        let Some(time) = life.apply(|_, now, _| samples.raw_sound(sound, raw.rate, now)) else { return };
+        if converter.as_mut().is_some_and(|converter| converter.feed(time, sound.data())) {
+            return;
+        }
+        if let Some(old) = converter.take() {
+            // It may take its time; nobody waits for what it still holds.
+            tokio::spawn(old.stop());
+        }
+        match Converter::start(raw, time, self.context.logs.clone()).await {
+            Ok(mut started) => {
+                started.feed(time, sound.data());
+                *converter = Some(started);
+            }
+            Err(error) => {
+                life.assembly.no_sound();
+                if !samples.said_no_converter() {
+                    let message = format!("the sound is left out: FFmpeg cannot be started to make it AAC: {error}");
+                    self.context.logs.push("warning", message);
+                }
+            }
+        }
+    }
+
+    async fn take_converted(
+        &self,
+        more: bool,
+        converter: &mut Option<Converter>,
+        life: &mut Life<'_>,
+    ) -> Result<(), Trouble> {
+        if let Some(running) = converter.as_mut().filter(|_| more) {
+            return life.apply(|assembly, now, effects| running.take(assembly, now, effects));
+        }
+        // It has ended; the next sound starts another.
+        if let Some(ended) = converter.take() {
+            ended.stop().await;
+        }
+        Ok(())
+    }
+
+    async fn conclude(&self, stop: &Stop, life: &Life<'_>) -> Ended {
+        let pictures_for = life.pictures_for();
+        let mut beyond = None;
+        let (reason, message) = match stop {
+            Stop::Cancelled => (Reason::ShuttingDown, "stopped".into()),
+            Stop::Exited => (Reason::SourceEnded, "the device ended the session".into()),
+            Stop::Overdue(overdue) => {
+                let (reason, message) = overdue.told(self.ingest);
+                match (overdue, self.peer) {
+                    (Overdue::NoStart, Some(peer)) => match knock::is_anybody_there(peer).await {
+                        Ok(()) => (reason, message),
+                        Err(why) => (Reason::Unreachable, why),
+                    },
+                    _ => (reason, message),
+                }
+            }
+            Stop::NotCarried(what) => {
+                beyond = Some(what.clone());
+                (Reason::CodecNotCarried, format!("{what}, which the native driver does not carry"))
+            }
+            Stop::Trouble(Trouble::Video(error)) => (Reason::CodecNotCarried, error.to_string()),
+            Stop::Trouble(Trouble::Audio(error)) => {
+                beyond = Some(error.to_string());
+                (Reason::CodecNotCarried, error.to_string())
+            }
+            Stop::Trouble(Trouble::TooFast) => (Reason::SourceEnded, "the source is read faster than it plays".into()),
+            Stop::Failed(error) => {
+                let concluded = conclude(error.status_code(), &error.to_string(), life.has_begun());
+                let message = self.redactor.redact(&concluded.message);
+                if concluded.beyond {
+                    beyond = Some(message.clone());
+                }
+                (concluded.reason, message)
+            }
+        };
+        Ended { reason, message, profile: self.profile, at_once: false, pictures_for, beyond }
+    }
+}
+
+/// Waits for what the converter has made, if there is one. Cancel safe.
+async fn filled(converter: &mut Option<Converter>) -> bool {
+    match converter {
+        Some(converter) => converter.fill().await,
+        None => std::future::pending().await,
+    }
+}
