@@ -101,7 +101,7 @@ mod tests {
             depth in 0_usize..5,
             swaps in prop::collection::vec(0_usize..5, 2..200),
         ) {
-            // Any order in which at most `depth` pictures wait.
+            // Any order in which at most `depth` pictures wait, from one on that none is shown before, as an IDR picture is.
             let mut waiting: Vec<i64> = Vec::new();
             let mut order = Vec::new();
             let mut shown = 0;
@@ -113,7 +113,7 @@ mod tests {
                 // A picture may be sent early, but no picture may be overtaken by more than `depth`.
                 let oldest = waiting[0] / 40;
                 let overtaken = order.iter().filter(|at: &&i64| **at / 40 > oldest).count();
-                let take = if overtaken >= depth { 0 } else { swap.min(waiting.len() - 1) };
+                let take = if overtaken >= depth || order.is_empty() { 0 } else { swap.min(waiting.len() - 1) };
                 order.push(waiting.remove(take));
             }
             let mut times = DecodeTimes::new(40);
