@@ -22,6 +22,7 @@ pub mod operator;
 pub mod peer;
 pub mod process;
 pub mod program;
+pub mod rtsp_server;
 pub mod service;
 pub mod tap;
 pub mod token;

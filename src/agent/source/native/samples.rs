@@ -138,26 +138,28 @@ impl Samples {
         }
     }
 
-    /// The media time of sound that came, in ticks of `rate`, beside the pictures.
-    fn place_sound(&mut self, sound: &AudioFrame, rate: u32, now: Arrival) -> i64 {
+    /// The media time of sound that came, in ticks of `rate`, beside the pictures; `None` for sound before the first picture,
+    /// which there is nothing to be heard with.
+    fn place_sound(&mut self, sound: &AudioFrame, rate: u32, now: Arrival) -> Option<i64> {
+        let pictures = self.video.as_ref().and_then(|(video, _)| video.time.at(now.monotonic))?;
         let first = self.audio.is_none();
         let side = self.audio.get_or_insert_with(|| Side::new(rate));
         let time = side.time.place(sound.timestamp().elapsed(), now.monotonic).time;
-        if first && let Some(pictures) = self.video.as_ref().and_then(|(video, _)| video.time.at(now.monotonic)) {
+        if first {
             self.to_move += self.alignment.begin(ticks_to_micros(time, side.rate), pictures);
         }
         if self.to_move == 0 {
-            return time;
+            return Some(time);
         }
         let ticks = i128::from(std::mem::take(&mut self.to_move)) * i128::from(side.rate) / 1_000_000;
         let ticks = i64::try_from(ticks).unwrap_or(0);
         side.time.shift_by(ticks);
-        time.saturating_add(ticks)
+        Some(time.saturating_add(ticks))
     }
 
-    /// Where raw sound that came stands, in samples; `None` for what is not asked for.
+    /// Where raw sound that came stands, in samples; `None` for what is not to be heard.
     pub fn raw_sound(&mut self, sound: &AudioFrame, rate: u32, now: Arrival) -> Option<i64> {
-        (Some(sound.stream_id()) == self.audio_stream).then(|| self.place_sound(sound, rate, now))
+        if Some(sound.stream_id()) == self.audio_stream { self.place_sound(sound, rate, now) } else { None }
     }
 
     /// Sound came.
@@ -173,12 +175,13 @@ impl Samples {
             return Ok(());
         }
         let mut rate = sound.timestamp().clock_rate().get();
-        if self.audio.is_none() {
+        if self.audio.is_none() && !assembly.sound_is_known() {
+            // Said before a picture is there, so that nothing waits to hear what the sound is.
             let Some((entry, clock_rate)) = header(sound.stream_id()) else { return Ok(()) };
             assembly.audio_header(&[Track::new(AUDIO, Handler::Audio, clock_rate, -ORIGIN, entry.into())])?;
             rate = clock_rate;
         }
-        let time = self.place_sound(sound, rate, now);
+        let Some(time) = self.place_sound(sound, rate, now) else { return Ok(()) };
         let Some(side) = &mut self.audio else { return Ok(()) };
         let decode_time = u64::try_from(time.saturating_add(ORIGIN)).unwrap_or(0);
         if side.held.as_ref().is_some_and(|held| decode_time <= held.decode_time) {

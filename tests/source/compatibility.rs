@@ -1,0 +1,277 @@
+//! What real cameras do wrong, one thing at a time, done by a scriptable server; and that both engines make the same of the
+//! same session.
+
+use std::sync::LazyLock;
+
+use camera_operator::agent::hub::Reach;
+use camera_operator::media::frame::{Codec, Frame};
+use camera_operator::plan::report::{Reason, UnitState};
+use camera_operator::plan::unit::{Engine, Location, RtspTransport, Source};
+
+use crate::support::rtsp_server::{Film, RtspServer, Script, rtp};
+use crate::unit::{Seen, Unit, enough};
+
+static FILM: LazyLock<Film> = LazyLock::new(|| Film::encode("H264", 3, 0));
+
+fn good() -> Script {
+    Script::good(FILM.clone())
+}
+
+fn source(engine: Engine, url: &str, transport: RtspTransport) -> Source {
+    Source::Rtsp { location: Location::Url(url.into()), transport, credentials: None, engine }
+}
+
+/// Plays a script until all but the last picture is there, whose end only the next would tell.
+async fn play_with(engine: Engine, script: Script, transport: RtspTransport) -> (Seen, Unit, RtspServer) {
+    let pictures = script.film.pictures.len() * script.times - 1;
+    play_until(pictures, engine, script, transport).await
+}
+
+/// Plays a script until so many pictures are there.
+async fn play_until(
+    pictures: usize,
+    engine: Engine,
+    script: Script,
+    transport: RtspTransport,
+) -> (Seen, Unit, RtspServer) {
+    let server = RtspServer::start(script);
+    let unit = Unit::start(source(engine, &server.url, transport)).await;
+    let mut reader = unit.hub.subscribe(Reach::FromOldest);
+    let mut seen = Seen::default();
+    seen.read(&mut reader, &unit, "all pictures", enough(pictures, 0)).await;
+    seen.check();
+    (seen, unit, server)
+}
+
+/// The same with the native driver over TCP, in one session that ends in order.
+async fn play(script: Script) -> Seen {
+    let film = script.film.clone();
+    let (seen, unit, server) = play_with(Engine::Native, script, RtspTransport::Tcp).await;
+    assert_eq!(unit.report().reconnects, 0, "{}", unit.log());
+    assert_shown(&film, &seen, 0);
+    unit.stop().await;
+    let requests = server.seen.lock().unwrap().requests.clone();
+    assert_eq!(requests.last().map(String::as_str), Some("TEARDOWN"), "{requests:?}");
+    assert_eq!(server.seen.lock().unwrap().connections, 1);
+    seen
+}
+
+fn assert_shown(film: &Film, seen: &Seen, rounding: i64) {
+    assert_shown_from(0, film, seen, rounding);
+}
+
+/// Every picture from one on is shown when the film says, up to a constant and so many ticks of rounding.
+fn assert_shown_from(from: usize, film: &Film, seen: &Seen, rounding: i64) {
+    let video = seen.video();
+    let span = film.pictures.len();
+    let shown = |number: usize| film.pictures[number % span].1 + (number / span * span) as i64;
+    let first = video[from].presentation_time() - shown(from) * 3600;
+    for (number, frame) in video.iter().enumerate().skip(from) {
+        let shown = shown(number);
+        let off = frame.presentation_time() - first - shown * 3600;
+        assert!(off.abs() <= rounding, "picture {number} is off by {off}");
+    }
+}
+
+/// What is seen and heard at once is dated the same: both are sent as they happen.
+fn assert_together(seen: &Seen) {
+    let end = |frames: &[std::sync::Arc<Frame>]| frames.last().map(|frame| frame.utc.0).expect("frames");
+    let off = end(&seen.video()) - end(&seen.audio());
+    assert!(off.abs() < 400_000, "sound and pictures are {} ms apart", off / 1000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_camera_that_does_all_as_it_should() {
+    let seen = play(Script { sound: Some(0.0), reports: true, ..good() }).await;
+    assert_eq!(seen.newest().audio.as_ref().map(|audio| audio.codec), Some(Codec::Aac));
+    assert_together(&seen);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_word_on_where_the_tracks_begin() {
+    let script = Script { sound: Some(0.0), rtp_info: None, ..good() };
+    assert_together(&play(script).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sound_that_begins_late_without_a_word_is_put_right_by_the_reports() {
+    let script = Script { sound: Some(-1.0), rtp_info: None, reports: true, times: 2, ..good() };
+    assert_together(&play(script).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_words_on_where_the_tracks_begin() {
+    let script = Script { sound: Some(0.0), rtp_info: Some(|sequence, time| (sequence, time ^ 0x4000_0000)), ..good() };
+    play(Script { sound: None, ..script.clone() }).await;
+    // Wrong in one track only: the times of the other must not follow.
+    fn once(sequence: u16, time: u32) -> (u16, u32) {
+        static ODD: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+        let odd = ODD.fetch_xor(true, std::sync::atomic::Ordering::Relaxed);
+        (sequence, if odd { time.wrapping_sub(400_000_000) } else { time })
+    }
+    assert_together(&play(Script { rtp_info: Some(once), times: 2, ..script }).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sequence_of_zero_is_not_believed() {
+    play(Script { rtp_info: Some(|_, time| (0, time)), ..good() }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_named_only_at_set_up_is_kept_alive() {
+    let script = Script { session_in_play: false, session_timeout: 2, times: 2, ..good() };
+    play(script).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keep_alives_are_what_the_server_knows() {
+    let unknown_methods = &["GET_PARAMETER", "SET_PARAMETER"];
+    play(Script { unknown_methods, session_timeout: 2, times: 2, ..good() }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn times_that_jump_ahead_and_back_leave_no_gap() {
+    for time in [
+        |time, number| if number < 40 { time } else { time + 3600 * 90_000 },
+        |time, number| {
+            if number < 40 { time } else { time - 1800 * 90_000 }
+        },
+    ] {
+        let seen = play_with(Engine::Native, Script { time, ..good() }, RtspTransport::Tcp).await.0;
+        let video = seen.video();
+        assert_eq!(seen.endings.len(), 0, "the run goes on");
+        let longest = video.windows(2).map(|pair| pair[1].utc.0 - pair[0].utc.0).max().unwrap();
+        assert!(longest < 500_000, "a picture that lasts {} ms", longest / 1000);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parameter_sets_in_band_only() {
+    let seen = play(Script { sets_in_description: false, sets_in_band: true, ..good() }).await;
+    let (pictures, complaints) = seen.decode();
+    assert_eq!((pictures, complaints.as_str()), (seen.video().len(), ""));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sound_long_before_the_first_picture() {
+    assert_together(&play(Script { sound: Some(1.5), ..good() }).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_huge_first_picture() {
+    let seen = play(Script { padding: 3 << 20, ..good() }).await;
+    assert!(seen.video()[0].payload.len() > 3 << 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reordered_pictures_of_either_codec_are_the_same_by_either_engine() {
+    for codec in ["H264", "H265"] {
+        let film = Film::encode(codec, 3, 2);
+        assert!(film.pictures.windows(2).any(|pair| pair[1].1 < pair[0].1), "they are reordered");
+        let mut all = Vec::new();
+        for engine in [Engine::Native, Engine::FFmpeg] {
+            let (seen, unit, _server) = play_with(engine, Script::good(film.clone()), RtspTransport::Tcp).await;
+            // FFmpeg has to see reordered pictures before it gets their times right.
+            let (from, rounding) = if engine == Engine::FFmpeg { (25, 1) } else { (0, 0) };
+            assert_shown_from(from, &film, &seen, rounding);
+            let (pictures, complaints) = seen.decode();
+            assert_eq!((pictures, complaints.as_str()), (seen.video().len(), ""), "{engine:?}");
+            let video = seen.video();
+            all.push(video[..74].iter().map(|frame| (frame.payload.clone(), frame.kind)).collect::<Vec<_>>());
+            unit.stop().await;
+        }
+        assert!(all[0] == all[1], "{codec}: the same access units");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_belongs_to_nobody_is_passed_over() {
+    // Data on a channel that was never agreed upon.
+    fn stale() -> Vec<u8> {
+        let packet = rtp(96, true, 1, 2, 3, &[&[0x41, 0x9a, 0x02]]);
+        let mut framed = vec![b'$', 6, 0, packet.len() as u8];
+        framed.extend(packet);
+        framed
+    }
+    play(Script { before: stale, ..good() }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_remains_of_an_older_session_end_in_pictures_all_the_same() {
+    // Old live555 goes on sending what an earlier client asked for to whoever got its descriptor.
+    fn stale() -> Vec<u8> {
+        let packet = rtp(96, true, 1, 2, 3, &[&[0x41, 0x9a, 0x02]]);
+        let mut framed = vec![b'$', 0, 0, packet.len() as u8];
+        framed.extend(packet);
+        framed
+    }
+    let script = Script { before: stale, tool: "LIVE555 Streaming Media v2013.02.11", times: 20, ..good() };
+    let server = RtspServer::start(script);
+    let unit = Unit::start(source(Engine::Auto, &server.url, RtspTransport::Tcp)).await;
+    unit.until("streaming", |report| report.reason == Reason::Streaming).await;
+    unit.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_camera_that_is_out_of_sessions_is_asked_again() {
+    for status in ["401 Unauthorized", "453 Not Enough Bandwidth", "503 Service Unavailable"] {
+        // A client without credentials is not asked twice for them in one attempt.
+        let server = RtspServer::start(Script { refuse: (2, status), times: 20, ..good() });
+        let unit = Unit::start(source(Engine::Native, &server.url, RtspTransport::Tcp)).await;
+        let report = unit.until("refused", |report| report.state == UnitState::Reconnecting).await;
+        let expected = if status.starts_with("401") { Reason::CredentialRefused } else { Reason::Unreachable };
+        assert_eq!(report.reason, expected, "{}", report.message);
+        assert!(report.message.contains(&status[..3]), "{}", report.message);
+        unit.until("streaming", |report| report.reason == Reason::Streaming).await;
+        unit.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_only_looks_open_is_a_stall() {
+    // The film ends, and the connection stands.
+    let (_, unit, _server) = play_with(Engine::Native, good(), RtspTransport::Tcp).await;
+    unit.until("stalled", |report| report.reason == Reason::Stalled).await;
+    unit.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_packets_cost_their_picture_and_are_told() {
+    let script = Script {
+        packets: |mut packets, number| {
+            if number == 30 {
+                packets.remove(0);
+            }
+            packets
+        },
+        ..good()
+    };
+    let server = RtspServer::start(script);
+    let unit = Unit::start(source(Engine::Native, &server.url, RtspTransport::Udp)).await;
+    let mut reader = unit.hub.subscribe(Reach::FromOldest);
+    let mut seen = Seen::default();
+    seen.read(&mut reader, &unit, "all that arrived", enough(73, 0)).await;
+    seen.check();
+    assert!(unit.log().contains("lost on the way"), "{}", unit.log());
+    unit.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn packets_that_overtake_one_another_are_put_in_order() {
+    let script = Script {
+        packets: |mut packets, number| {
+            if number % 10 == 5 && packets.len() > 1 {
+                packets.swap(0, 1);
+            }
+            packets
+        },
+        ..good()
+    };
+    let film = script.film.clone();
+    // What FFmpeg holds back at the end is not looked at.
+    let (seen, unit, _server) = play_until(60, Engine::Auto, script, RtspTransport::Udp).await;
+    assert_shown(&film, &seen, 1);
+    let (pictures, complaints) = seen.decode();
+    assert_eq!((pictures, complaints.as_str()), (seen.video().len(), ""));
+    unit.stop().await;
+}

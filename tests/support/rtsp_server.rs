@@ -1,0 +1,553 @@
+//! A scriptable RTSP server: sends a short film that is known picture by picture, and behaves as badly as real cameras do.
+//! RTP and RTSP are made by hand here, so that anything can be wrong with them.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+
+/// Ticks of the pictures' clock a second.
+const RATE: i64 = 90_000;
+/// Bytes of a packet's payload at most.
+const PAYLOAD: usize = 1400;
+/// Bytes of sound in a packet: 20 ms of G.711.
+const SOUND: usize = 160;
+const VIDEO_SSRC: u32 = 0x1234_5678;
+const AUDIO_SSRC: u32 = 0x8765_4321;
+
+/// A film: access units in decoding order.
+#[derive(Clone)]
+pub struct Film {
+    /// Pictures a second.
+    pub rate: i64,
+    /// NAL units of each picture, without start codes, and when it is shown, in pictures.
+    pub pictures: Vec<(Vec<Vec<u8>>, i64)>,
+    codec: &'static str,
+    /// Parameter sets.
+    pub sets: Vec<Vec<u8>>,
+}
+
+impl Film {
+    /// Encodes one with `libx264` or `libx265`; parameter sets are taken out of the pictures.
+    pub fn encode(codec: &'static str, seconds: u32, b_frames: u32) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("film.mp4");
+        let bare = folder.path().join(if codec == "H264" { "film.h264" } else { "film.h265" });
+        let (encoder, parameters) = match codec {
+            "H264" => ("libx264", "-x264-params"),
+            _ => ("libx265", "-x265-params"),
+        };
+        let settings =
+            format!("bframes={b_frames}:b-adapt=0:keyint=25:min-keyint=25:scenecut=0:log-level=none:repeat-headers=1");
+        let settings =
+            if codec == "H264" { settings.replace("log-level=none:repeat-headers=1", "open-gop=0") } else { settings };
+        let made = Command::new("ffmpeg")
+            .args(["-nostdin", "-v", "error", "-f", "lavfi", "-i", "testsrc2=size=320x240:rate=25", "-t"])
+            .arg(seconds.to_string())
+            .args(["-c:v", encoder, "-preset", "veryfast", "-threads", "1", parameters, &settings])
+            .arg(&file)
+            .status()
+            .unwrap();
+        assert!(made.success());
+        let copied = Command::new("ffmpeg")
+            .args(["-nostdin", "-v", "error", "-i"])
+            .arg(&file)
+            .args([
+                "-c",
+                "copy",
+                "-bsf:v",
+                if codec == "H264" {
+                    "h264_mp4toannexb,h264_metadata=aud=insert"
+                } else {
+                    "hevc_mp4toannexb,hevc_metadata=aud=insert"
+                },
+            ])
+            .arg(&bare)
+            .status()
+            .unwrap();
+        assert!(copied.success());
+        let shown = super::judge::packets(file.to_str().unwrap(), "v").into_iter().map(|packet| packet.pts);
+        let shown: Vec<i64> = shown.map(|at| (at * 25.0).round() as i64).collect();
+        let first = shown.iter().min().copied().unwrap();
+        let mut pictures: Vec<Vec<Vec<u8>>> = Vec::new();
+        let mut sets: Vec<Vec<u8>> = Vec::new();
+        let bytes = std::fs::read(bare).unwrap();
+        for unit in units(&bytes) {
+            let (delimiter, set) = match codec {
+                "H264" => (unit[0] & 0x1f == 9, matches!(unit[0] & 0x1f, 7 | 8)),
+                _ => (unit[0] >> 1 & 0x3f == 35, matches!(unit[0] >> 1 & 0x3f, 32..=34)),
+            };
+            if delimiter {
+                pictures.push(Vec::new());
+            } else if set {
+                if !sets.contains(&unit.to_vec()) {
+                    sets.push(unit.to_vec());
+                }
+            } else {
+                pictures.last_mut().unwrap().push(unit.to_vec());
+            }
+        }
+        assert_eq!(pictures.len(), shown.len(), "a delimiter stands before each picture");
+        let pictures = pictures.into_iter().zip(shown.into_iter().map(|at| at - first)).collect();
+        Self { rate: 25, pictures, codec, sets }
+    }
+
+    fn is_key(&self, index: usize) -> bool {
+        self.pictures[index].0.iter().any(|unit| match self.codec {
+            "H264" => unit[0] & 0x1f == 5,
+            _ => matches!(unit[0] >> 1 & 0x3f, 16..=21),
+        })
+    }
+}
+
+/// NAL units of an Annex B stream.
+fn units(bytes: &[u8]) -> Vec<&[u8]> {
+    let starts: Vec<usize> = (0..bytes.len().saturating_sub(2)).filter(|at| bytes[*at..*at + 3] == [0, 0, 1]).collect();
+    let ends =
+        starts.iter().skip(1).map(|start| if bytes[start - 1] == 0 { start - 1 } else { *start }).chain([bytes.len()]);
+    starts.iter().zip(ends).map(|(start, end)| &bytes[start + 3..end]).filter(|unit| !unit.is_empty()).collect()
+}
+
+/// How it behaves.
+#[derive(Clone)]
+pub struct Script {
+    /// What it sends, once.
+    pub film: Film,
+    /// How often the film is sent; then nothing more comes.
+    pub times: usize,
+    /// Whether there is sound (G.711), and how many seconds before (negative: behind) the first picture its packets begin.
+    pub sound: Option<f64>,
+    /// What `RTP-Info` says of a track: sequence and time, given the true ones; `None` = no such header.
+    pub rtp_info: Option<fn(u16, u32) -> (u16, u32)>,
+    /// Whether the answers to PLAY and later requests name the session.
+    pub session_in_play: bool,
+    /// Time-out of the session that it announces, and keeps.
+    pub session_timeout: u64,
+    /// Methods that it does not know, answered 501.
+    pub unknown_methods: &'static [&'static str],
+    /// Whether the description has the parameter sets.
+    pub sets_in_description: bool,
+    /// Whether each key frame has them.
+    pub sets_in_band: bool,
+    /// The pictures' RTP time, given the true one and the picture's number.
+    pub time: fn(i64, usize) -> i64,
+    /// Whether sender reports come.
+    pub reports: bool,
+    /// The media packets, given those of a picture and its number: to drop or mix them.
+    pub packets: fn(Vec<Vec<u8>>, usize) -> Vec<Vec<u8>>,
+    /// Bytes of a message that nobody needs, in the first picture.
+    pub padding: usize,
+    /// What it sends on the connection before the first packet.
+    pub before: fn() -> Vec<u8>,
+    /// How many first DESCRIBE requests get this status.
+    pub refuse: (usize, &'static str),
+    /// `Server` and `a=tool`.
+    pub tool: &'static str,
+}
+
+impl Script {
+    /// A camera that does all as it should.
+    pub fn good(film: Film) -> Self {
+        Self {
+            film,
+            times: 1,
+            sound: None,
+            rtp_info: Some(|sequence, time| (sequence, time)),
+            session_in_play: true,
+            session_timeout: 60,
+            unknown_methods: &[],
+            sets_in_description: true,
+            sets_in_band: false,
+            time: |time, _| time,
+            reports: false,
+            packets: |packets, _| packets,
+            padding: 0,
+            before: Vec::new,
+            refuse: (0, ""),
+            tool: "test",
+        }
+    }
+}
+
+/// What it was asked.
+#[derive(Default)]
+pub struct Seen {
+    /// Methods, in order.
+    pub requests: Vec<String>,
+    /// Connections so far.
+    pub connections: usize,
+    /// A session ended because nothing was heard of its client.
+    pub expired: bool,
+}
+
+/// The server; ended when dropped.
+pub struct RtspServer {
+    /// Where it is.
+    pub url: String,
+    /// What happened.
+    pub seen: Arc<Mutex<Seen>>,
+    stop: Arc<AtomicBool>,
+    address: SocketAddr,
+}
+
+impl RtspServer {
+    /// Starts one.
+    pub fn start(script: Script) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let seen: Arc<Mutex<Seen>> = Arc::default();
+        let stop: Arc<AtomicBool> = Arc::default();
+        let (shared, stopped) = (seen.clone(), stop.clone());
+        let refusals = Arc::new(AtomicUsize::new(script.refuse.0));
+        std::thread::spawn(move || {
+            for connection in listener.incoming().flatten() {
+                if stopped.load(Ordering::Relaxed) {
+                    return;
+                }
+                shared.lock().unwrap().connections += 1;
+                let (script, shared, refusals) = (script.clone(), shared.clone(), refusals.clone());
+                let stopped = stopped.clone();
+                std::thread::spawn(move || serve(&connection, &script, &shared, &refusals, &stopped));
+            }
+        });
+        Self { url: format!("rtsp://{address}/film"), seen, stop, address }
+    }
+}
+
+impl Drop for RtspServer {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let _ = TcpStream::connect(self.address);
+    }
+}
+
+/// Where a session's media goes.
+#[derive(Default)]
+struct Paths {
+    /// RTP and RTCP of the pictures, and of the sound.
+    udp: [Option<(UdpSocket, UdpSocket)>; 2],
+}
+
+fn serve(
+    connection: &TcpStream,
+    script: &Script,
+    seen: &Mutex<Seen>,
+    refusals: &AtomicUsize,
+    stop: &Arc<AtomicBool>,
+) -> Option<()> {
+    let mut reader = BufReader::new(connection.try_clone().ok()?);
+    let writer = Arc::new(Mutex::new(connection.try_clone().ok()?));
+    let heard = Arc::new(Mutex::new(Instant::now()));
+    let mut paths = Paths::default();
+    loop {
+        let mut lines = Vec::new();
+        loop {
+            // Receiver reports come between the requests, framed (RFC 2326 §10.12).
+            while reader.fill_buf().ok()?.first()? == &b'$' {
+                let mut head = [0; 4];
+                std::io::Read::read_exact(&mut reader, &mut head).ok()?;
+                let mut body = vec![0; usize::from(u16::from_be_bytes([head[2], head[3]]))];
+                std::io::Read::read_exact(&mut reader, &mut body).ok()?;
+            }
+            let mut line = String::new();
+            if reader.read_line(&mut line).ok()? == 0 {
+                return None;
+            }
+            let line = line.trim_end().to_owned();
+            if line.is_empty() {
+                break;
+            }
+            lines.push(line);
+        }
+        *heard.lock().unwrap() = Instant::now();
+        let header = |name: &str| {
+            lines.iter().find_map(|line| {
+                let (key, value) = line.split_once(':')?;
+                key.eq_ignore_ascii_case(name).then(|| value.trim().to_owned())
+            })
+        };
+        let method = lines.first()?.split(' ').next()?.to_owned();
+        let target = lines.first()?.split(' ').nth(1)?.to_owned();
+        seen.lock().unwrap().requests.push(method.clone());
+        let sequence = header("cseq").unwrap_or_default();
+        let session = format!("Session: 4711;timeout={}\r\n", script.session_timeout);
+        let mut play = false;
+        let (status, headers, body) = if script.unknown_methods.contains(&method.as_str()) {
+            ("501 Not Implemented", String::new(), String::new())
+        } else {
+            match method.as_str() {
+                "OPTIONS" => {
+                    let all = ["OPTIONS", "DESCRIBE", "SETUP", "PLAY", "TEARDOWN", "GET_PARAMETER", "SET_PARAMETER"];
+                    let known: Vec<&str> =
+                        all.into_iter().filter(|name| !script.unknown_methods.contains(name)).collect();
+                    ("200 OK", format!("Public: {}\r\n", known.join(", ")), String::new())
+                }
+                "DESCRIBE" => {
+                    let left = refusals.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+                    if left.is_ok() {
+                        let ask = "WWW-Authenticate: Digest realm=\"film\", nonce=\"1\"\r\n";
+                        (script.refuse.1, ask.to_owned(), String::new())
+                    } else {
+                        let base = format!("Content-Base: {target}/\r\nContent-Type: application/sdp\r\n");
+                        ("200 OK", base, describe(script))
+                    }
+                }
+                "SETUP" => {
+                    let track = usize::from(target.ends_with('1'));
+                    let asked = header("transport")?;
+                    let transport = if let Some(ports) = asked.split("client_port=").nth(1) {
+                        let (rtp, rtcp) = ports.split(';').next()?.split_once('-')?;
+                        let (ours, ours_next) = pair();
+                        let own = ours.local_addr().unwrap().port();
+                        ours.connect(("127.0.0.1", rtp.parse::<u16>().ok()?)).ok()?;
+                        ours_next.connect(("127.0.0.1", rtcp.parse::<u16>().ok()?)).ok()?;
+                        paths.udp[track] = Some((ours, ours_next));
+                        format!("RTP/AVP;unicast;client_port={rtp}-{rtcp};server_port={own}-{}", own + 1)
+                    } else {
+                        format!("RTP/AVP/TCP;unicast;interleaved={}-{}", track * 2, track * 2 + 1)
+                    };
+                    ("200 OK", format!("{session}Transport: {transport}\r\n"), String::new())
+                }
+                "PLAY" => {
+                    play = true;
+                    let mut headers = if script.session_in_play { session.clone() } else { String::new() };
+                    if let Some(tell) = script.rtp_info {
+                        let url = target.trim_end_matches('/');
+                        let of = |track: usize, sequence, time| {
+                            let (sequence, time) = tell(sequence, time);
+                            format!("url={url}/track{track};seq={sequence};rtptime={time}")
+                        };
+                        let mut all = vec![of(0, FIRST_SEQUENCE, FIRST_TIME)];
+                        if script.sound.is_some() {
+                            all.push(of(1, FIRST_SEQUENCE, FIRST_TIME));
+                        }
+                        headers += &format!("RTP-Info: {}\r\n", all.join(","));
+                    }
+                    ("200 OK", headers, String::new())
+                }
+                _ => ("200 OK", session.clone(), String::new()),
+            }
+        };
+        let answer = format!(
+            "RTSP/1.0 {status}\r\nCSeq: {sequence}\r\nServer: {}\r\n{headers}Content-Length: {}\r\n\r\n{body}",
+            script.tool,
+            body.len()
+        );
+        writer.lock().unwrap().write_all(answer.as_bytes()).ok()?;
+        if method == "TEARDOWN" {
+            let _ = connection.shutdown(Shutdown::Both);
+            return None;
+        }
+        if play {
+            writer.lock().unwrap().write_all(&(script.before)()).ok()?;
+            let sender = Sender { writer: writer.clone(), paths: std::mem::take(&mut paths), stop: stop.clone() };
+            let (script, connection) = (script.clone(), connection.try_clone().ok()?);
+            let heard = heard.clone();
+            let expired = Arc::new(AtomicBool::new(false));
+            let flag = expired.clone();
+            std::thread::spawn(move || {
+                if sender.play(&script, &heard).is_none() {
+                    flag.store(true, Ordering::Relaxed);
+                    let _ = connection.shutdown(Shutdown::Both);
+                }
+            });
+            let _ = expired;
+        }
+    }
+}
+
+const FIRST_SEQUENCE: u16 = 65_000;
+const FIRST_TIME: u32 = u32::MAX - 200_000;
+
+/// Two sockets on neighbouring ports, the first even.
+fn pair() -> (UdpSocket, UdpSocket) {
+    loop {
+        let first = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let port = first.local_addr().unwrap().port();
+        if port % 2 == 0
+            && let Ok(second) = UdpSocket::bind(("127.0.0.1", port + 1))
+        {
+            return (first, second);
+        }
+    }
+}
+
+fn describe(script: &Script) -> String {
+    let encode = |set: &Vec<u8>| base64::engine::general_purpose::STANDARD.encode(set);
+    let sets: Vec<String> = script.film.sets.iter().map(encode).collect();
+    let format = match (script.film.codec, script.sets_in_description) {
+        ("H264", true) => format!("a=fmtp:96 packetization-mode=1;sprop-parameter-sets={}\r\n", sets.join(",")),
+        ("H264", false) => "a=fmtp:96 packetization-mode=1\r\n".into(),
+        (_, true) => {
+            format!("a=fmtp:96 sprop-vps={};sprop-sps={};sprop-pps={}\r\n", sets[0], sets[1], sets[2])
+        }
+        (_, false) => String::new(),
+    };
+    let sound = match script.sound {
+        Some(_) => "m=audio 0 RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\na=control:track1\r\n",
+        None => "",
+    };
+    format!(
+        "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=film\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\na=tool:{}\r\na=control:*\r\n\
+         m=video 0 RTP/AVP 96\r\na=rtpmap:96 {}/90000\r\n{format}a=control:track0\r\n{sound}",
+        script.tool, script.film.codec
+    )
+}
+
+/// Sends media.
+struct Sender {
+    writer: Arc<Mutex<TcpStream>>,
+    paths: Paths,
+    stop: Arc<AtomicBool>,
+}
+
+impl Sender {
+    fn send(&self, track: usize, report: bool, packet: &[u8]) -> Option<()> {
+        if let Some((rtp, rtcp)) = &self.paths.udp[track] {
+            let _ = if report { rtcp.send(packet) } else { rtp.send(packet) };
+            return Some(());
+        }
+        let mut framed = vec![b'$', (track * 2 + usize::from(report)) as u8];
+        framed.extend((packet.len() as u16).to_be_bytes());
+        framed.extend_from_slice(packet);
+        self.writer.lock().unwrap().write_all(&framed).ok()
+    }
+
+    /// `None` when the client is gone, or was not heard of for the session's time-out.
+    fn play(&self, script: &Script, heard: &Mutex<Instant>) -> Option<()> {
+        let film = &script.film;
+        let begun = Instant::now();
+        let begun_at = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        let (mut sequence, mut sound_sequence) = (FIRST_SEQUENCE, FIRST_SEQUENCE);
+        let lead = script.sound.unwrap_or(0.0);
+        // The pictures begin later when the sound leads.
+        let delay = Duration::from_secs_f64(lead.max(0.0));
+        let mut sound_sent = 0_u32;
+        let sound_start = Duration::from_secs_f64((-lead).max(0.0));
+        let span = film.pictures.len() as i64;
+        for number in 0..film.pictures.len() * script.times {
+            let index = number % film.pictures.len();
+            let due = begun + delay + Duration::from_micros(number as u64 * 1_000_000 / film.rate as u64);
+            loop {
+                let now = Instant::now();
+                if script.sound.is_some() {
+                    while begun + sound_start + Duration::from_millis(20) * sound_sent <= now {
+                        // Sound is sampled from the session's beginning, whenever its packets begin.
+                        let at = sound_start.as_millis() as u32 * 8 + sound_sent * SOUND as u32;
+                        let time = FIRST_TIME.wrapping_add(at);
+                        let packet = rtp(0, true, sound_sequence, time, AUDIO_SSRC, &[&[0x55; SOUND]]);
+                        self.send(1, false, &packet)?;
+                        sound_sequence = sound_sequence.wrapping_add(1);
+                        sound_sent += 1;
+                    }
+                }
+                if now >= due {
+                    break;
+                }
+                std::thread::sleep((due - now).min(Duration::from_millis(5)));
+            }
+            if self.stop.load(Ordering::Relaxed)
+                || heard.lock().unwrap().elapsed() > Duration::from_secs(script.session_timeout)
+            {
+                return None;
+            }
+            let (units, shown) = &film.pictures[index];
+            let shown = shown + (number / film.pictures.len()) as i64 * span;
+            let true_time = shown * RATE / film.rate + delay.as_millis() as i64 * (RATE / 1000);
+            let time = FIRST_TIME.wrapping_add((script.time)(true_time, number) as u32);
+            if script.reports && number % 25 == 0 {
+                let media = Duration::from_micros((true_time * 1_000_000 / RATE) as u64);
+                self.send(0, true, &report(VIDEO_SSRC, begun_at + media, time))?;
+                if script.sound.is_some() {
+                    let at = media.as_millis() as u32 * 8;
+                    self.send(1, true, &report(AUDIO_SSRC, begun_at + media, FIRST_TIME.wrapping_add(at)))?;
+                }
+            }
+            let mut all: Vec<Vec<u8>> = Vec::new();
+            if script.sets_in_band && film.is_key(index) {
+                all.extend(film.sets.iter().cloned());
+            }
+            if number == 0 && script.padding > 0 {
+                all.push(message(script.padding));
+            }
+            all.extend(units.iter().cloned());
+            let mut packets = Vec::new();
+            for (at, unit) in all.iter().enumerate() {
+                let last = at + 1 == all.len();
+                for (payloads, ends) in payloads(unit, film.codec) {
+                    let parts: Vec<&[u8]> = payloads.iter().map(Vec::as_slice).collect();
+                    packets.push(rtp(96, last && ends, sequence, time, VIDEO_SSRC, &parts));
+                    sequence = sequence.wrapping_add(1);
+                }
+            }
+            for packet in (script.packets)(packets, number) {
+                self.send(0, false, &packet)?;
+            }
+        }
+        // The connection stands, and nothing comes any more.
+        while !self.stop.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Some(())
+    }
+}
+
+/// A user data message of so many bytes (H.264 §D.2.7).
+fn message(bytes: usize) -> Vec<u8> {
+    let mut unit = vec![6, 5];
+    let size = bytes + 16;
+    unit.extend(std::iter::repeat_n(0xff, size / 255));
+    unit.push((size % 255) as u8);
+    unit.extend([0x33; 16]);
+    unit.extend(std::iter::repeat_n(0x44, bytes));
+    unit.push(0x80);
+    unit
+}
+
+/// The payloads of a NAL unit (RFC 6184 §5.6, §5.8; RFC 7798 §4.4.1, §4.4.3), as parts, and whether each is the last.
+fn payloads(unit: &[u8], codec: &str) -> Vec<(Vec<Vec<u8>>, bool)> {
+    if unit.len() <= PAYLOAD {
+        return vec![(vec![unit.to_vec()], true)];
+    }
+    let header = if codec == "H264" { 1 } else { 2 };
+    let body = &unit[header..];
+    let count = body.chunks(PAYLOAD - 3).count();
+    body.chunks(PAYLOAD - 3)
+        .enumerate()
+        .map(|(at, chunk)| {
+            let (start, end) = (u8::from(at == 0) << 7, u8::from(at + 1 == count) << 6);
+            let head = if codec == "H264" {
+                vec![unit[0] & 0xe0 | 28, start | end | unit[0] & 0x1f]
+            } else {
+                vec![unit[0] & 0x81 | 49 << 1, unit[1], start | end | unit[0] >> 1 & 0x3f]
+            };
+            (vec![head, chunk.to_vec()], at + 1 == count)
+        })
+        .collect()
+}
+
+/// An RTP packet (RFC 3550 §5.1).
+pub fn rtp(kind: u8, marker: bool, sequence: u16, time: u32, ssrc: u32, payload: &[&[u8]]) -> Vec<u8> {
+    let mut packet = vec![0x80, u8::from(marker) << 7 | kind];
+    packet.extend(sequence.to_be_bytes());
+    packet.extend(time.to_be_bytes());
+    packet.extend(ssrc.to_be_bytes());
+    payload.iter().for_each(|part| packet.extend_from_slice(part));
+    packet
+}
+
+/// A sender report (RFC 3550 §6.4.1).
+fn report(ssrc: u32, at: Duration, time: u32) -> Vec<u8> {
+    let mut packet = vec![0x80, 200, 0, 6];
+    packet.extend(ssrc.to_be_bytes());
+    let seconds = (at.as_secs() + 2_208_988_800) as u32;
+    packet.extend(seconds.to_be_bytes());
+    packet.extend(((u64::from(at.subsec_nanos()) << 32) / 1_000_000_000).to_be_bytes()[4..].iter());
+    packet.extend(time.to_be_bytes());
+    packet.extend([0; 8]);
+    packet
+}
