@@ -376,6 +376,7 @@ pub enum Engine {
 }
 
 impl Engine {
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields so")]
     const fn is_auto(&self) -> bool {
         matches!(self, Self::Auto)
     }

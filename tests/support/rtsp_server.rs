@@ -104,12 +104,15 @@ impl Film {
     }
 }
 
-/// NAL units of an Annex B stream.
+/// NAL units of an Annex B stream; zeros at their ends are the stream's (ITU-T H.264 §B.1.1).
 fn units(bytes: &[u8]) -> Vec<&[u8]> {
     let starts: Vec<usize> = (0..bytes.len().saturating_sub(2)).filter(|at| bytes[*at..*at + 3] == [0, 0, 1]).collect();
-    let ends =
-        starts.iter().skip(1).map(|start| if bytes[start - 1] == 0 { start - 1 } else { *start }).chain([bytes.len()]);
-    starts.iter().zip(ends).map(|(start, end)| &bytes[start + 3..end]).filter(|unit| !unit.is_empty()).collect()
+    let ends = starts.iter().copied().skip(1).chain([bytes.len()]);
+    let units = starts.iter().zip(ends).map(|(start, end)| &bytes[start + 3..end]);
+    units
+        .map(|unit| &unit[..unit.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)])
+        .filter(|unit| !unit.is_empty())
+        .collect()
 }
 
 /// How it behaves.

@@ -118,7 +118,7 @@ impl<'a> Life<'a> {
 
     /// Time has passed and nothing came.
     pub fn tick(&mut self) {
-        self.apply(|assembly, now, effects| assembly.tick(now, effects));
+        self.apply(Assembly::tick);
     }
 
     /// A picture came; tells what pictures they are, now and then.

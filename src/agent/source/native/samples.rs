@@ -246,7 +246,7 @@ impl Samples {
 /// Microseconds since 1970 of an NTP timestamp (RFC 3550 §4): 32 bits of seconds since 1900 and as many of fractions.
 fn ntp_micros(timestamp: u64) -> i64 {
     let seconds = i64::try_from(timestamp >> 32).unwrap_or(0) - 2_208_988_800;
-    let micros = (timestamp & 0xffff_ffff) * 1_000_000 >> 32;
+    let micros = ((timestamp & 0xffff_ffff) * 1_000_000) >> 32;
     seconds * 1_000_000 + i64::try_from(micros).unwrap_or(0)
 }
 
