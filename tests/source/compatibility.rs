@@ -99,16 +99,18 @@ async fn sound_that_begins_late_without_a_word_is_put_right_by_the_reports() {
     assert_together(&play(script).await);
 }
 
+/// The right time for one track, and a wrong one for the other.
+fn once(sequence: u16, time: u32) -> (u16, u32) {
+    static ODD: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+    let odd = ODD.fetch_xor(true, std::sync::atomic::Ordering::Relaxed);
+    (sequence, if odd { time.wrapping_sub(400_000_000) } else { time })
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_words_on_where_the_tracks_begin() {
     let script = Script { sound: Some(0.0), rtp_info: Some(|sequence, time| (sequence, time ^ 0x4000_0000)), ..good() };
     play(Script { sound: None, ..script.clone() }).await;
     // Wrong in one track only: the times of the other must not follow.
-    fn once(sequence: u16, time: u32) -> (u16, u32) {
-        static ODD: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
-        let odd = ODD.fetch_xor(true, std::sync::atomic::Ordering::Relaxed);
-        (sequence, if odd { time.wrapping_sub(400_000_000) } else { time })
-    }
     assert_together(&play(Script { rtp_info: Some(once), times: 2, ..script }).await);
 }
 

@@ -115,8 +115,12 @@ fn units(bytes: &[u8]) -> Vec<&[u8]> {
         .collect()
 }
 
+/// What `RTP-Info` says of a track, given its true sequence and time.
+type Announced = fn(u16, u32) -> (u16, u32);
+
 /// How it behaves.
 #[derive(Clone)]
+#[allow(clippy::struct_excessive_bools, reason = "habits that have nothing to do with one another")]
 pub struct Script {
     /// What it sends, once.
     pub film: Film,
@@ -124,8 +128,8 @@ pub struct Script {
     pub times: usize,
     /// Whether there is sound (G.711), and how many seconds before (negative: behind) the first picture its packets begin.
     pub sound: Option<f64>,
-    /// What `RTP-Info` says of a track: sequence and time, given the true ones; `None` = no such header.
-    pub rtp_info: Option<fn(u16, u32) -> (u16, u32)>,
+    /// `None`: there is no such header.
+    pub rtp_info: Option<Announced>,
     /// Whether the answers to PLAY and later requests name the session.
     pub session_in_play: bool,
     /// Time-out of the session that it announces, and keeps.
@@ -371,7 +375,7 @@ fn pair() -> (UdpSocket, UdpSocket) {
     loop {
         let first = UdpSocket::bind("127.0.0.1:0").unwrap();
         let port = first.local_addr().unwrap().port();
-        if port % 2 == 0
+        if port.is_multiple_of(2)
             && let Ok(second) = UdpSocket::bind(("127.0.0.1", port + 1))
         {
             return (first, second);
@@ -524,7 +528,7 @@ fn payloads(unit: &[u8], codec: &str) -> Vec<(Vec<Vec<u8>>, bool)> {
         .map(|(at, chunk)| {
             let (start, end) = (u8::from(at == 0) << 7, u8::from(at + 1 == count) << 6);
             let head = if codec == "H264" {
-                vec![unit[0] & 0xe0 | 28, start | end | unit[0] & 0x1f]
+                vec![unit[0] & 0xe0 | 0x1c, start | end | unit[0] & 0x1f]
             } else {
                 vec![unit[0] & 0x81 | 49 << 1, unit[1], start | end | unit[0] >> 1 & 0x3f]
             };
