@@ -5,14 +5,16 @@ pub mod fmp4;
 pub mod index;
 pub mod media_file;
 pub mod parameter_sets;
+pub mod rtsp;
 
 /// A target, and the name of its corpus folder.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const ALL: [Target; 4] = [
+pub const ALL: [Target; 5] = [
     ("fmp4", fmp4::run),
     ("index", index::run),
     ("media_file", media_file::run),
     ("parameter_sets", parameter_sets::run),
+    ("rtsp", rtsp::run),
 ];

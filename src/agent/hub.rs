@@ -106,6 +106,8 @@ pub struct Statistics {
     pub cuts: u64,
     /// When the newest video frame was published.
     pub newest_video: Option<Instant>,
+    /// By how many microseconds the camera's clock is ahead of the host's, as it last said.
+    pub clock_error: Option<i64>,
 }
 
 impl Statistics {
@@ -245,6 +247,11 @@ impl Hub {
         if key {
             self.shared.landmark.send_replace(head);
         }
+    }
+
+    /// Takes note of how far the camera's clock is ahead of the host's, in microseconds.
+    pub fn note_clock_error(&self, micros: i64) {
+        self.shared.ring().statistics.clock_error = Some(micros);
     }
 
     /// Ends a run; readers learn the reason in its place among the frames.

@@ -215,6 +215,13 @@ fn collect_hubs(exposition: &Exposition, registry: &Registry) {
         hubs.iter()
             .filter_map(|(key, statistics)| Some((object(key), statistics.newest_video?.elapsed().as_secs_f64()))),
     );
+    exposition.ratios(
+        "camera_clock_error_seconds",
+        "How far a camera's clock is ahead of the host's, by its RTCP sender reports; absent where the native driver hears none.",
+        &OBJECT,
+        hubs.iter()
+            .filter_map(|(key, statistics)| Some((object(key), statistics.clock_error? as f64 / 1_000_000.0))),
+    );
     exposition.counters(
         "hub_lost_entries_total",
         "Frames that readers of a camera missed because they were too slow.",

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use camera_operator::agent::hub::Reach;
 use camera_operator::media::frame::{Codec, Frame};
 use camera_operator::plan::report::{Reason, UnitState};
-use camera_operator::plan::unit::{Engine, Location, RtspTransport, Source};
+use camera_operator::plan::unit::{Engine, Ingest, Location, RtspTransport, Source};
 
 use crate::support::rtsp_server::{Film, RtspServer, Script, rtp};
 use crate::unit::{Seen, Unit, enough};
@@ -88,6 +88,15 @@ async fn a_camera_that_does_all_as_it_should() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_camera_whose_clock_is_wrong_is_told_by_how_much() {
+    let script = Script { reports: true, clock_ahead: -3600, ..good() };
+    let (_, unit, _server) = play_with(Engine::Native, script, RtspTransport::Tcp).await;
+    let ahead = unit.hub.statistics().clock_error.expect("it sends reports");
+    assert!((-3_601_000_000..=-3_599_000_000).contains(&ahead), "{ahead}");
+    unit.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_word_on_where_the_tracks_begin() {
     let script = Script { sound: Some(0.0), rtp_info: None, ..good() };
     assert_together(&play(script).await);
@@ -152,6 +161,16 @@ async fn parameter_sets_in_band_only() {
     let seen = play(Script { sets_in_description: false, sets_in_band: true, ..good() }).await;
     let (pictures, complaints) = seen.decode();
     assert_eq!((pictures, complaints.as_str()), (seen.video().len(), ""));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parameter_sets_nowhere() {
+    let server = RtspServer::start(Script { sets_in_description: false, ..good() });
+    let change = |ingest: &mut Ingest| ingest.start_timeout_ms = 3000;
+    let unit = Unit::start_with(source(Engine::Native, &server.url, RtspTransport::Tcp), change, &[]).await;
+    let report = unit.until("no picture", |report| report.state == UnitState::Reconnecting).await;
+    assert_eq!(report.reason, Reason::NoVideo, "{}", report.message);
+    unit.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

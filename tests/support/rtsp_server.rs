@@ -144,6 +144,8 @@ pub struct Script {
     pub time: fn(i64, usize) -> i64,
     /// Whether sender reports come.
     pub reports: bool,
+    /// By how many seconds its clock is ahead.
+    pub clock_ahead: i64,
     /// The media packets, given those of a picture and its number: to drop or mix them.
     pub packets: fn(Vec<Vec<u8>>, usize) -> Vec<Vec<u8>>,
     /// Bytes of a message that nobody needs, in the first picture.
@@ -171,6 +173,7 @@ impl Script {
             sets_in_band: false,
             time: |time, _| time,
             reports: false,
+            clock_ahead: 0,
             packets: |packets, _| packets,
             padding: 0,
             before: Vec::new,
@@ -429,6 +432,8 @@ impl Sender {
         let film = &script.film;
         let begun = Instant::now();
         let begun_at = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        let begun_at = Duration::from_secs(begun_at.as_secs().checked_add_signed(script.clock_ahead).unwrap())
+            + Duration::from_nanos(u64::from(begun_at.subsec_nanos()));
         let (mut sequence, mut sound_sequence) = (FIRST_SEQUENCE, FIRST_SEQUENCE);
         let lead = script.sound.unwrap_or(0.0);
         // The pictures begin later when the sound leads.

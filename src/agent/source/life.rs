@@ -158,6 +158,11 @@ impl<'a> Life<'a> {
         }
     }
 
+    /// Takes note of how far the camera's clock is ahead of the host's, in microseconds.
+    pub fn note_clock_error(&self, micros: i64) {
+        self.hub.note_clock_error(micros);
+    }
+
     /// Publishes what was kept back, because nothing more will come, and tells which run is open.
     pub fn finish(&mut self) -> Option<RunId> {
         self.apply(|assembly, _, effects| assembly.finish(effects))

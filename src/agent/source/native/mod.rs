@@ -174,14 +174,18 @@ impl Attempt<'_> {
                 let taken = life.apply(|assembly, now, effects| {
                     samples.picture(picture, |stream| playing.sample_entry(stream), assembly, now, effects)
                 });
-                life.picture_came();
-                taken
+                if taken != Ok(false) {
+                    life.picture_came();
+                }
+                taken.map(|_| ())
             }
             CodecItem::AudioFrame(sound) => life.apply(|assembly, now, effects| {
                 samples.sound(&sound, |stream| playing.sample_entry(stream), assembly, now, effects)
             }),
             CodecItem::Rtcp(packet) => {
-                samples.report(&packet);
+                if let Some(ahead) = life.apply(|_, now, _| samples.report(&packet, now)) {
+                    life.note_clock_error(ahead);
+                }
                 Ok(())
             }
             _ => Ok(()),

@@ -93,7 +93,7 @@ impl Samples {
         std::mem::replace(&mut self.without_converter, true)
     }
 
-    /// A picture came.
+    /// A picture came. Returns whether anything can be made of it: without parameter sets it shows nothing.
     pub fn picture(
         &mut self,
         picture: VideoFrame,
@@ -101,19 +101,18 @@ impl Samples {
         assembly: &mut Assembly,
         now: Arrival,
         effects: &mut Effects<'_>,
-    ) -> Result<(), Trouble> {
+    ) -> Result<bool, Trouble> {
         if picture.stream_id() != self.video_stream {
-            return Ok(());
+            return Ok(false);
         }
         self.count_loss(picture.loss(), now);
         if self.video.is_none() {
-            // Before its parameter sets are there, nothing can be made of a picture.
-            let Some((entry, rate)) = header(self.video_stream) else { return Ok(()) };
+            let Some((entry, rate)) = header(self.video_stream) else { return Ok(false) };
             assembly.video_header(&[Track::new(VIDEO, Handler::Video, rate, -ORIGIN, entry.into())])?;
             let times = DecodeTimes::new(i64::from(rate / USUAL_RATE));
             self.video = Some((Side::new(rate), times));
         }
-        let Some((side, times)) = &mut self.video else { return Ok(()) };
+        let Some((side, times)) = &mut self.video else { return Ok(false) };
         let placed = side.time.place(picture.timestamp().elapsed(), now.monotonic);
         if let Some(seconds) = placed.jumped {
             self.messages.push(format!("the camera's clock jumped by {seconds} s; its pictures go on without a gap"));
@@ -132,10 +131,10 @@ impl Samples {
             producer_time: None,
             fragment: 0,
         };
-        match side.hold(sample, None) {
-            Some(done) => assembly.video_sample(&done, now, effects),
-            None => Ok(()),
+        if let Some(done) = side.hold(sample, None) {
+            assembly.video_sample(&done, now, effects)?;
         }
+        Ok(true)
     }
 
     /// The media time of sound that came, in ticks of `rate`, beside the pictures; `None` for sound before the first picture,
@@ -207,18 +206,23 @@ impl Samples {
         Ok(())
     }
 
-    /// An RTCP packet came.
-    pub fn report(&mut self, packet: &ReceivedCompoundPacket) {
-        let Some(timestamp) = packet.rtp_timestamp() else { return };
+    /// An RTCP packet came. Returns how far the camera's clock is ahead of the host's, in microseconds, if it says.
+    pub fn report(&mut self, packet: &ReceivedCompoundPacket, now: Arrival) -> Option<i64> {
+        let timestamp = packet.rtp_timestamp()?;
+        let mut ahead = None;
         for report in packet.pkts() {
             let Ok(Some(TypedPacketRef::SenderReport(report))) = report.as_typed() else { continue };
             let rate = timestamp.clock_rate().get();
-            let zero = ntp_micros(report.ntp_timestamp().0).saturating_sub(ticks_to_micros(timestamp.elapsed(), rate));
+            let clock = ntp_micros(report.ntp_timestamp().0);
+            let zero = clock.saturating_sub(ticks_to_micros(timestamp.elapsed(), rate));
+            // A report tells the time at which it is sent.
+            ahead = Some(clock.saturating_sub(now.wall.0));
             let of_sound = Some(packet.stream_id()) == self.audio_stream;
             if of_sound || packet.stream_id() == self.video_stream {
                 self.to_move += self.alignment.report(of_sound, zero);
             }
         }
+        ahead
     }
 
     /// Passes on what is held, because nothing more will come.
