@@ -1,5 +1,5 @@
 //! `make bench`: this program beside a bare FFmpeg that does the same work, on the same cameras, in the same run. Writes
-//! `docs/benchmarks.md`.
+//! `docs/benchmarks/run.md`.
 //!
 //! ```text
 //! cargo bench --bench run -- [--quick] [--cameras 20] [--seconds 60] [--output <file>]
@@ -72,7 +72,7 @@ fn options() -> Option<Options> {
         cameras: 20,
         seconds: 60,
         repeats: 3,
-        output: Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/benchmarks.md")),
+        output: Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/benchmarks/run.md")),
     };
     let mut called_by_cargo = false;
     let mut arguments = std::env::args().skip(1);

@@ -34,7 +34,7 @@ fn row(text: &mut String, what: &str, unit: &str, bare: Option<f64>, ours: Optio
 /// The whole document.
 pub fn markdown(options: &Options, bare: &Measured, ours: &Measured) -> String {
     let mut text = String::from(
-        "# Benchmarks\n\nWritten by `make bench` (`cargo bench --bench run`; `-- --quick` for a short look, `-- --cameras 40 --seconds 120` for another load).\n\n",
+        "# Cameras on one machine\n\nWritten by `make bench` (`cargo bench --bench run`; `-- --quick` for a short look, `-- --cameras 40 --seconds 120` for another load).\n\n",
     );
     let processors = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
     let _ = writeln!(

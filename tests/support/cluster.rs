@@ -17,6 +17,8 @@ pub enum Needs {
     Api,
     /// A node that runs pods, reached from here and reaching this machine.
     Pods,
+    /// The API server, the controllers, and that many simulated nodes: pods that only seem to run.
+    Simulated(usize),
 }
 
 /// A cluster that is up. One that was started here is ended with the value; one that was up before stays so.
@@ -53,11 +55,22 @@ impl Cluster {
         Ok(Self { name: None, started: false, kubeconfig: kubeconfig.into(), kubectl: "kubectl".into(), host })
     }
 
-    fn own(name: &str, needs: Needs) -> Result<Self, String> {
-        let mut arguments = vec!["up"];
-        if needs == Needs::Api {
-            arguments.push("--api-only");
-        }
+    /// Ends a cluster that somebody who did not come to an end has left.
+    pub fn end(name: &str) {
+        let _ = script(name, &["down"]);
+    }
+
+    /// A cluster of the caller's own, whatever [`VARIABLE`] says; or why there can be none.
+    pub fn own(name: &str, needs: Needs) -> Result<Self, String> {
+        let nodes;
+        let arguments = match needs {
+            Needs::Api => vec!["up", "--api-only"],
+            Needs::Pods => vec!["up"],
+            Needs::Simulated(count) => {
+                nodes = count.to_string();
+                vec!["up", "--simulated", &nodes]
+            }
+        };
         let was_up = script(name, &["kubeconfig"]).is_ok();
         let kubeconfig = PathBuf::from(script(name, &arguments)?);
         let programs = PathBuf::from(output(&mut Command::new(project("tests/cluster/build.sh")))?);

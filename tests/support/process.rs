@@ -53,6 +53,13 @@ pub fn pss_bytes(pid: u32) -> u64 {
     line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) * 1024
 }
 
+/// The most memory that a process has had resident, in bytes.
+pub fn peak_bytes(pid: u32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) * 1024
+}
+
 /// What another process could read of this one's arguments and environment.
 pub fn arguments_and_environment(pid: u32) -> Vec<u8> {
     let mut bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
