@@ -29,8 +29,10 @@ const RESYNC: Duration = Duration::from_mins(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 /// A report of thousands of units is smaller; a pod that sends more is not one of ours in earnest.
 const LARGEST_REPORT: usize = 8 << 20;
-/// Pods often change several times in a row.
-const SETTLE: Duration = Duration::from_millis(200);
+/// Pods change in bursts: they are gone through so often at most, and the first that changes waits for nothing.
+const SETTLE: Duration = Duration::from_millis(50);
+/// A new leader must not ask a thousand agents in the same instant; one agent that is new is asked at once.
+const SPREAD: Duration = Duration::from_micros(500);
 
 /// What a pod has said.
 #[derive(Debug, Clone, Default)]
@@ -148,9 +150,11 @@ impl Asking {
                 }
                 stays
             });
+            let mut new = 0;
             for (uid, asked) in wanted {
                 if let Entry::Vacant(place) = polls.entry(uid) {
                     let poll = poll(
+                        SPREAD * new,
                         client.clone(),
                         place.key().clone(),
                         asked.clone(),
@@ -159,10 +163,15 @@ impl Asking {
                         self.news.clone(),
                     );
                     place.insert((asked, tokio::spawn(poll).abort_handle()));
+                    new += 1;
                 }
             }
+            let changed = async {
+                tokio::time::sleep(SETTLE).await;
+                self.pods_changed.notified().await;
+            };
             tokio::select! {
-                () = self.pods_changed.notified() => tokio::time::sleep(SETTLE).await,
+                () = changed => {}
                 () = stop.cancelled() => break,
             }
         }
@@ -187,6 +196,7 @@ impl Asking {
 }
 
 async fn poll(
+    after: Duration,
     client: reqwest::Client,
     uid: String,
     asked: Asked,
@@ -194,9 +204,7 @@ async fn poll(
     reports: Reports,
     news: Arc<dyn Fn(&ObjectRef) + Send + Sync>,
 ) {
-    // A new leader must not ask a thousand agents in the same instant.
-    let spread = rand::rng().random_range(0..500);
-    tokio::time::sleep(Duration::from_millis(spread)).await;
+    tokio::time::sleep(after).await;
     let mut since = None;
     let mut resync = Instant::now() + RESYNC;
     let mut pause = Duration::from_millis(500);
