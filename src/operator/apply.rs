@@ -1,11 +1,12 @@
-//! Writes children: the only place that does. Server-side apply as `camera-operator`; nothing is written that is as it should
-//! be, nothing is taken that is somebody else's. What is to be done is decided in `difference` and `rollout`.
+//! Writes children: the only place that does. What is not there is created, what is there is changed by server-side apply as
+//! `camera-operator` (docs/decisions/0023-create-then-apply.md); nothing is written that is as it should be, nothing is taken that is
+//! somebody else's. What is to be done is decided in `difference` and `rollout`.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::future::join_all;
-use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
+use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -163,16 +164,16 @@ impl Applier {
         let key = live::key(&wanted);
         let hash = template::of_json(&wanted);
         wanted["metadata"]["annotations"][ANNOTATION_HASH] = hash.clone().into();
-        let mut live = self.world.lock().child(kind, &key).cloned();
-        if live.is_none() {
-            // What carries none of our labels is not watched, and still may have the name.
-            let found = self.api(kind, &key).get_opt(&key.name).await;
-            let found = found.map_err(|error| problem(kind, &key, &error))?;
-            live = found.and_then(|found| serde_json::to_value(found).ok()).map(Live::of);
-        }
-        match difference::step(kind, &plan.owner, &plan.owner_uid, &wanted, &hash, live.as_ref()) {
+        let known = self.world.lock().child(kind, &key).cloned();
+        let live = match known {
+            Some(live) => live,
+            None => match self.create(kind, &key, &wanted).await? {
+                Some(found) => found,
+                None => return Ok(true),
+            },
+        };
+        match difference::step(kind, &plan.owner, &plan.owner_uid, &wanted, &hash, &live) {
             Step::Nothing => return Ok(false),
-            Step::Create => {}
             Step::Update { uid } => wanted["metadata"]["uid"] = uid.into(),
             Step::Taken(whose) => {
                 let advice = match kind {
@@ -190,14 +191,57 @@ impl Applier {
                 return Err(Problem { reason: None, message, error: "BeingDeleted" });
             }
         }
+        if live.created {
+            self.own(kind, &key).await.map_err(|error| problem(kind, &key, &error))?;
+        }
         let parameters = PatchParams::apply(FIELD_MANAGER).force();
         let written = self.api(kind, &key).patch(&key.name, &parameters, &Patch::Apply(&wanted)).await;
-        let written = written.map_err(|error| problem(kind, &key, &error))?;
+        self.note(kind, written.map_err(|error| problem(kind, &key, &error))?);
+        Ok(true)
+    }
+
+    /// Creates a child, in one request that cannot touch anything else of that name. Returns what has the name already: what
+    /// carries none of our labels is not watched.
+    async fn create(&self, kind: ChildKind, key: &ObjectKey, wanted: &Value) -> Result<Option<Live>, Problem> {
+        let api = self.api(kind, key);
+        let object: DynamicObject = serde_json::from_value(wanted.clone()).map_err(|error| {
+            let message = format!("{} {} cannot be written: {error}", kind.name(), key.name);
+            Problem { reason: Some(Reason::ChildRefused), message, error: "Refused" }
+        })?;
+        let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        let found = match api.create(&parameters, &object).await {
+            Ok(created) => {
+                self.note(kind, created);
+                return Ok(None);
+            }
+            Err(kube::Error::Api(status)) if status.is_already_exists() => api.get(&key.name).await,
+            Err(error) => Err(error),
+        };
+        let found = found.map_err(|error| problem(kind, key, &error))?;
+        Ok(serde_json::to_value(found).ok().map(Live::of))
+    }
+
+    /// Makes what was created as if it had been applied: only what is owned by apply goes when it is not applied any more.
+    async fn own(&self, kind: ChildKind, key: &ObjectKey) -> Result<(), kube::Error> {
+        let api = self.api(kind, key);
+        let mut metadata = api.get(&key.name).await?.metadata;
+        for entry in metadata.managed_fields.iter_mut().flatten() {
+            if entry.manager.as_deref() == Some(FIELD_MANAGER) && entry.subresource.is_none() {
+                entry.operation = Some("Apply".to_owned());
+            }
+        }
+        // The version that was seen: whoever writes in between makes this fail, and be tried again.
+        let patch = json!({"metadata": {
+            "resourceVersion": metadata.resource_version, "managedFields": metadata.managed_fields,
+        }});
+        api.patch(&key.name, &PatchParams::default(), &Patch::Merge(&patch)).await.map(drop)
+    }
+
+    /// Knows at once what was written, so that the next look does not go by an older state.
+    fn note(&self, kind: ChildKind, written: DynamicObject) {
         if let Ok(written) = serde_json::to_value(written) {
-            // Known at once, so that the next look does not go by an older state.
             self.world.lock().put(Watched::Child(kind), written);
         }
-        Ok(true)
     }
 
     /// Removes what an object has and needs no more. Claims stay: video is never deleted in passing.

@@ -17,8 +17,6 @@ use crate::plan::unit::ObjectRef;
 pub enum Step {
     /// Nothing: it is as it should be.
     Nothing,
-    /// It is not there.
-    Create,
     /// It is ours and not as it should be. The uid is the object's that was seen, so that no other of the same name is
     /// written to.
     Update {
@@ -31,16 +29,8 @@ pub enum Step {
     Going,
 }
 
-/// What is to be done about a child. `hash` is that of `wanted`.
-pub fn step(
-    kind: ChildKind,
-    owner: &ObjectRef,
-    owner_uid: &str,
-    wanted: &Value,
-    hash: &str,
-    live: Option<&Live>,
-) -> Step {
-    let Some(live) = live else { return Step::Create };
+/// What is to be done about a child that is there. `hash` is that of `wanted`.
+pub fn step(kind: ChildKind, owner: &ObjectRef, owner_uid: &str, wanted: &Value, hash: &str, live: &Live) -> Step {
     match &live.controller {
         Some(controller) if controller.uid == owner_uid => {}
         Some(controller) if is_predecessor(controller, owner) => return Step::Going,
@@ -181,7 +171,7 @@ mod tests {
         Live::of(object)
     }
 
-    fn decide(kind: ChildKind, live: Option<&Live>) -> Step {
+    fn decide(kind: ChildKind, live: &Live) -> Step {
         step(kind, &owner(), "owner", &json!({"data": {"plan.json": "{}"}}), "h", live)
     }
 
@@ -199,25 +189,24 @@ mod tests {
             "ownerReferences": null,
             "managedFields": [{"manager": "camera-operator", "operation": "Apply"}],
         });
-        assert_eq!(decide(ConfigMap, None), Step::Create);
-        assert_eq!(decide(ConfigMap, Some(&child(&json!({})))), Step::Nothing);
-        assert_eq!(decide(ConfigMap, Some(&child(&reference("Archive", "earlier")))), Step::Going);
+        assert_eq!(decide(ConfigMap, &child(&json!({}))), Step::Nothing);
+        assert_eq!(decide(ConfigMap, &child(&reference("Archive", "earlier"))), Step::Going);
         let taken = Step::Taken("Shelf default controls it".into());
-        assert_eq!(decide(ConfigMap, Some(&child(&reference("Shelf", "earlier")))), taken);
-        assert!(matches!(decide(ConfigMap, Some(&child(&none))), Step::Taken(_)), "labels alone are no proof");
-        assert!(matches!(decide(Claim, Some(&child(&none))), Step::Taken(_)), "nor are they for a claim");
-        assert!(matches!(decide(ConfigMap, Some(&child(&kept))), Step::Taken(_)), "only claims are kept");
-        assert_eq!(decide(Claim, Some(&child(&kept))), Step::Nothing);
+        assert_eq!(decide(ConfigMap, &child(&reference("Shelf", "earlier"))), taken);
+        assert!(matches!(decide(ConfigMap, &child(&none)), Step::Taken(_)), "labels alone are no proof");
+        assert!(matches!(decide(Claim, &child(&none)), Step::Taken(_)), "nor are they for a claim");
+        assert!(matches!(decide(ConfigMap, &child(&kept)), Step::Taken(_)), "only claims are kept");
+        assert_eq!(decide(Claim, &child(&kept)), Step::Nothing);
         let predecessors = json!({
             "ownerReferences": null, "labels": {"camera-operator.dev/owner-uid": "earlier"},
             "managedFields": [{"manager": "camera-operator", "operation": "Apply"}],
         });
-        assert!(matches!(decide(Claim, Some(&child(&predecessors))), Step::Taken(_)), "its name proves nothing");
-        assert_eq!(decide(ConfigMap, Some(&child(&json!({"deletionTimestamp": "2026-11-21T00:00:00Z"})))), Step::Going);
-        assert_eq!(decide(ConfigMap, Some(&child(&json!({"annotations": {ANNOTATION_HASH: "other"}})))), update());
+        assert!(matches!(decide(Claim, &child(&predecessors)), Step::Taken(_)), "its name proves nothing");
+        assert_eq!(decide(ConfigMap, &child(&json!({"deletionTimestamp": "2026-11-21T00:00:00Z"}))), Step::Going);
+        assert_eq!(decide(ConfigMap, &child(&json!({"annotations": {ANNOTATION_HASH: "other"}}))), update());
         let changed = json!({"data": {"plan.json": "{\"changed\":true}"}});
         let live = child(&json!({}));
-        assert_eq!(step(ConfigMap, &owner(), "owner", &changed, "h", Some(&live)), update(), "somebody edited it");
+        assert_eq!(step(ConfigMap, &owner(), "owner", &changed, "h", &live), update(), "somebody edited it");
     }
 
     #[test]

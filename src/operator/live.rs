@@ -30,6 +30,8 @@ pub struct Live {
     pub terminating: bool,
     /// Whether the operator has written it.
     pub applied: bool,
+    /// Whether it is as the operator has made it, and not applied yet: it must own its fields by apply before it applies.
+    pub created: bool,
     /// Annotations of ours.
     pub annotations: BTreeMap<String, String>,
     /// The object as JSON without status and bookkeeping.
@@ -184,14 +186,13 @@ impl Live {
     pub fn of(mut object: Value) -> Self {
         let metadata = metadata(&object);
         let facts = facts(&object, &metadata);
-        let ours = |name: &&String| name.starts_with("camera-operator.dev/");
-        let annotations = metadata.annotations.iter().flatten().filter(|(name, _)| ours(name));
+        let is_ours = |name: &&String| name.starts_with("camera-operator.dev/");
+        let annotations = metadata.annotations.iter().flatten().filter(|(name, _)| is_ours(name));
         let annotations = annotations.map(|(name, value)| (name.clone(), value.clone())).collect();
-        let applied = metadata
-            .managed_fields
-            .iter()
-            .flatten()
-            .any(|entry| entry.manager.as_deref() == Some(names::FIELD_MANAGER));
+        let managers = metadata.managed_fields.iter().flatten();
+        let ours: Vec<_> = managers.filter(|entry| entry.manager.as_deref() == Some(names::FIELD_MANAGER)).collect();
+        let applied = !ours.is_empty();
+        let created = applied && ours.iter().all(|entry| entry.operation.as_deref() == Some("Update"));
         let (controller, labelled) = (controller(&metadata), labelled(&metadata));
         let labelled_uid = metadata.labels.as_ref().and_then(|labels| labels.get(names::LABEL_OWNER_UID)).cloned();
         if let Some(object) = object.as_object_mut() {
@@ -210,6 +211,7 @@ impl Live {
             labelled_uid,
             terminating: metadata.deletion_timestamp.is_some(),
             applied,
+            created,
             annotations,
             content: object.to_string().into_boxed_str(),
             facts,
