@@ -42,11 +42,19 @@ fn calls(text: &mut String, cost: &Cost, cameras: usize) {
 pub fn markdown(measured: &Measured) -> String {
     let Measured { options, date, processors, load_before, ones, floor, many, idle, takeover, .. } = measured;
     let cameras = many.cameras;
+    let is_shared =
+        load_before.split(',').next().and_then(|load| load.parse::<f64>().ok()).is_some_and(|load| load > 1.0);
+    let shared = if is_shared {
+        " **Others worked on the machine at the same time**: times are longer than they would be, for both; numbers of requests, \
+         processor time and memory are not."
+    } else {
+        ""
+    };
     let mut text = String::from("# The operator with many cameras\n\n");
     let _ = writeln!(
         text,
         "Written by `make bench` (`cargo bench --bench cluster`; `-- --quick` for a short look, `-- --cameras 2000 --seconds 300` for another \
-         load) on {date}, on a machine with {processors} processors (load average before: {load_before}).\n\n\
+         load) on {date}, on a machine with {processors} processors (load average before: {load_before}).{shared}\n\n\
          A real etcd, API server, controller manager and scheduler, and the operator as a process beside them, all on that one machine; \
          {} nodes and their pods are simulated by kwok, and one server stands in for all agents, answering their reports as agents do. So what is \
          measured is everything but the pulling of images, the start of containers and the camera. The operator has the chart's default settings. \
