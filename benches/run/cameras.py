@@ -33,18 +33,18 @@ def main():
     path, fps, cameras = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     Gst.init(None)
     units = [Gst.Buffer.new_wrapped(DELIMITER + unit) for unit in open(path, "rb").read().split(DELIMITER)[1:]]
-    feeds, lock = [], threading.Lock()
+    feeds, lock = [[] for _ in range(cameras)], threading.Lock()
 
     def configure(_factory, media, number):
         feed = Feed(media, number)
         with lock:
-            feeds.append(feed)
+            feeds[number].append(feed)
         media.connect("unprepared", lambda *_: drop(feed))
 
     def drop(feed):
         with lock:
-            if feed in feeds:
-                feeds.remove(feed)
+            if feed in feeds[feed.number]:
+                feeds[feed.number].remove(feed)
 
     server = GstRtspServer.RTSPServer()
     server.set_address("127.0.0.1")
@@ -69,19 +69,18 @@ def main():
             if wait > 0:
                 time.sleep(wait)
             with lock:
-                for feed in feeds:
-                    if feed.number == slot % cameras:
-                        clock = feed.source.get_clock()
-                        # The pipeline hands out its clock before its base time; both stand once its elements play.
-                        if clock is None or feed.source.get_state(0)[1] != Gst.State.PLAYING:
-                            continue
-                        at = int((due - begun) * Gst.SECOND)
-                        if feed.offset is None:
-                            feed.offset = clock.get_time() - feed.source.get_base_time() - at
-                        buffer = units[feed.next % len(units)].copy()
-                        buffer.pts = buffer.dts = at + feed.offset
-                        feed.next += 1
-                        feed.source.emit("push-buffer", buffer)
+                for feed in feeds[slot % cameras]:
+                    clock = feed.source.get_clock()
+                    # The pipeline hands out its clock before its base time; both stand once its elements play.
+                    if clock is None or feed.source.get_state(0)[1] != Gst.State.PLAYING:
+                        continue
+                    at = int((due - begun) * Gst.SECOND)
+                    if feed.offset is None:
+                        feed.offset = clock.get_time() - feed.source.get_base_time() - at
+                    buffer = units[feed.next % len(units)].copy()
+                    buffer.pts = buffer.dts = at + feed.offset
+                    feed.next += 1
+                    feed.source.emit("push-buffer", buffer)
             slot += 1
 
     server.attach(None)

@@ -78,7 +78,7 @@ pub fn glass_to_playlist(which: usize, folder: &Path) -> Vec<Latency> {
     if which == 1 {
         let data = folder.join("data");
         let _ = fs::remove_dir_all(&data);
-        let mut operator = Operator::start(urls, &data, true);
+        let mut operator = Operator::start(urls, &data, true, "Auto");
         all.push(parts(&operator));
         operator.end();
     }

@@ -2,7 +2,7 @@
 //! `docs/benchmarks/run.md`.
 //!
 //! ```text
-//! cargo bench --bench run -- [--quick] [--cameras 20] [--seconds 60] [--output <file>]
+//! cargo bench --bench run -- [--quick] [--cameras 20] [--many 100] [--seconds 60] [--output <file>]
 //! ```
 
 #![allow(
@@ -33,6 +33,8 @@ const WARM_UP: Duration = Duration::from_secs(2 * 6 * subject::SEGMENT_SECONDS a
 pub struct Options {
     /// How many cameras the large load has.
     pub cameras: usize,
+    /// How many the largest one has.
+    pub many: usize,
     /// How long each load is watched.
     pub seconds: u64,
     /// How often the times of a single camera are taken.
@@ -70,6 +72,7 @@ pub struct Measured {
 fn options() -> Option<Options> {
     let mut options = Options {
         cameras: 20,
+        many: 100,
         seconds: 60,
         repeats: 3,
         output: Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/benchmarks/run.md")),
@@ -80,11 +83,17 @@ fn options() -> Option<Options> {
         let mut value = || arguments.next().unwrap_or_else(|| panic!("{argument} needs a value"));
         match argument.as_str() {
             "--bench" => called_by_cargo = true,
-            "--quick" => (options.cameras, options.seconds, options.repeats, options.output) = (5, 10, 1, None),
+            "--quick" => {
+                (options.cameras, options.many, options.seconds) = (5, 10, 10);
+                (options.repeats, options.output) = (1, None);
+            }
             "--cameras" => options.cameras = value().parse().expect("--cameras <number>"),
+            "--many" => options.many = value().parse().expect("--many <number>"),
             "--seconds" => options.seconds = value().parse().expect("--seconds <number>"),
             "--output" => options.output = Some(value().into()),
-            other => panic!("{other} is not known: --quick, --cameras <number>, --seconds <number>, --output <file>"),
+            other => panic!(
+                "{other} is not known: --quick, --cameras <number>, --many <number>, --seconds <number>, --output <file>"
+            ),
         }
     }
     // `cargo test --all-targets` runs benchmarks too, to see that they start.
@@ -94,7 +103,11 @@ fn options() -> Option<Options> {
 fn start(which: usize, urls: &[String], data: &Path) -> Box<dyn Subject> {
     let _ = fs::remove_dir_all(data);
     fs::create_dir_all(data).unwrap();
-    if which == 0 { Box::new(BareFfmpeg::start(urls, data)) } else { Box::new(Operator::start(urls, data, false)) }
+    match which {
+        0 => Box::new(BareFfmpeg::start(urls, data)),
+        1 => Box::new(Operator::start(urls, data, false, "Auto")),
+        _ => Box::new(Operator::start(urls, data, false, "FFmpeg")),
+    }
 }
 
 /// CPU and memory while everything flows.
@@ -149,10 +162,10 @@ fn main() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bench");
     fs::create_dir_all(&folder).unwrap();
     let small = options.cameras.div_ceil(4);
+    let all = [small, options.cameras, options.many];
     let measured: Vec<Measured> = (0..2)
         .map(|which| {
-            let loads =
-                [small, options.cameras].map(|cameras| under_load(which, cameras, options.seconds, &folder)).to_vec();
+            let loads = all.map(|cameras| under_load(which, cameras, options.seconds, &folder)).to_vec();
             let first_segment = (0..options.repeats).map(|_| first_segment(which, &folder)).collect();
             let recorded_again = (0..options.repeats).map(|_| latency::recorded_again(which, &folder)).collect();
             let latency = latency::glass_to_playlist(which, &folder);
@@ -167,7 +180,8 @@ fn main() {
             measured
         })
         .collect();
-    let text = report::markdown(&options, &measured[0], &measured[1]);
+    let with_ffmpeg = under_load(2, options.cameras, options.seconds, &folder);
+    let text = report::markdown(&options, &measured[0], &measured[1], with_ffmpeg);
     println!("{text}");
     if let Some(path) = &options.output {
         fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::{Measured, Options};
+use crate::{Load, Measured, Options};
 
 fn median(times: &[Duration]) -> Option<f64> {
     let mut sorted: Vec<f64> = times.iter().map(Duration::as_secs_f64).collect();
@@ -32,18 +32,18 @@ fn row(text: &mut String, what: &str, unit: &str, bare: Option<f64>, ours: Optio
 }
 
 /// The whole document.
-pub fn markdown(options: &Options, bare: &Measured, ours: &Measured) -> String {
+pub fn markdown(options: &Options, bare: &Measured, ours: &Measured, with_ffmpeg: Load) -> String {
     let mut text = String::from(
-        "# Cameras on one machine\n\nWritten by `make bench` (`cargo bench --bench run`; `-- --quick` for a short look, `-- --cameras 40 --seconds 120` for another load).\n\n",
+        "# Cameras on one machine\n\nWritten by `make bench` (`cargo bench --bench run`; `-- --quick` for a short look, `-- --cameras 40 --many 200 --seconds 120` for another load).\n\n",
     );
     let processors = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
     let _ = writeln!(
         text,
-        "{} RTSP cameras of 1080p25 at 4 Mbit/s, each recorded into MP4 files of a minute and served as HLS, by copy. Beside it, in the same run \
+        "Up to {} RTSP cameras of 1080p25 at 4 Mbit/s, each recorded into MP4 files of a minute and served as HLS, by copy. Beside it, in the same run \
          on the same machine ({processors} cores), a bare FFmpeg for each camera: `-c copy -f tee` into the segment muxer and the HLS muxer, \
          both fragmented MP4. Each load is watched for {} s once every camera has been live for two HLS windows; CPU is that of the whole process tree, memory the \
          proportional set size (`/proc/*/smaps_rollup`) at the end. The other rows are medians with one camera.\n",
-        options.cameras, options.seconds
+        options.many, options.seconds
     );
     let _ = writeln!(text, "| | {} | {} | ratio |\n| --- | ---: | ---: | ---: |", bare.name, ours.name);
     for (of_bare, of_ours) in bare.loads.iter().zip(&ours.loads) {
@@ -64,6 +64,11 @@ pub fn markdown(options: &Options, bare: &Measured, ours: &Measured) -> String {
             memory(of_ours.pss_bytes),
         );
     }
+    let beside = bare.loads.iter().find(|load| load.cameras == with_ffmpeg.cameras);
+    let of = |what: &str| format!("{what}, {} cameras, `engine: FFmpeg`", with_ffmpeg.cameras);
+    row(&mut text, &of("CPU a camera"), "%", beside.map(|load| load.cpu_percent), Some(with_ffmpeg.cpu_percent));
+    let memory = |load: &Load| mebibytes(load.pss_bytes as f64);
+    row(&mut text, &of("memory (PSS)"), "MiB", beside.map(memory), Some(memory(&with_ffmpeg)));
     row(&mut text, "memory for each further camera", "MiB", growth(bare), growth(ours));
     row(
         &mut text,
@@ -95,7 +100,7 @@ pub fn markdown(options: &Options, bare: &Measured, ours: &Measured) -> String {
         );
     }
     text.push_str(
-        "\nFFmpeg keeps neither a ring of frames for late readers nor the live window in memory (its window is files), and does not begin \
+        "\ncamera-operator reads the cameras by its native driver, but in the rows that say otherwise. FFmpeg keeps neither a ring of frames for late readers nor the live window in memory (its window is files), and does not begin \
          again by itself: a loop that looks twice a second starts it again here. Nobody looks at the streams under load; a stream \
          that is watched keeps expired segments for one more window (24 s here, 12 MB), as RFC 8216 §6.2.2 wants.\n",
     );

@@ -50,14 +50,14 @@ pub struct Operator {
 }
 
 impl Operator {
-    /// Starts it with these cameras.
-    pub fn start(urls: &[String], data: &Path, low_latency: bool) -> Self {
+    /// Starts it with these cameras, read by this engine.
+    pub fn start(urls: &[String], data: &Path, low_latency: bool, engine: &str) -> Self {
         let low = if low_latency { ", lowLatency: true, partDuration: 500ms" } else { "" };
         let hls = format!("{{segmentDuration: {SEGMENT_SECONDS}s, playlistSegments: 6{low}}}");
         let one = |(number, url): (usize, &String)| {
             let camera = format!("camera-{number}");
             // The defaults of everything but the length of files.
-            let bare = manifest::camera(&camera, url)
+            let bare = manifest::camera_with(&camera, url, &format!("engine: {engine}"))
                 .lines()
                 .take_while(|line| !line.contains("stallTimeout"))
                 .fold(String::new(), |text, line| text + line + "\n");
