@@ -352,7 +352,7 @@ fn in_a_cluster_a_source_reads_nothing_that_only_the_cluster_should() {
         let unit = agent.unit("Camera", "door")?;
         unit["message"].as_str().filter(|text| text.contains("127.0.0.1 is 127.0.0.1")).map(str::to_owned)
     });
-    assert!(refused.contains("write the address that the camera has"), "{refused}");
+    assert!(refused.contains("write the address that it has in its own network"), "{refused}");
     agent.write_plan(&plan(&issuer, vec![rtsp(&camera.url, None)]));
     agent.await_unit("Camera", "door", "Running");
     assert_eq!(agent.terminate().code(), Some(0));

@@ -27,6 +27,7 @@ pub fn launch(context: UnitContext, task: Task) -> BoxFuture<'static, ()> {
                 output::hls::run(context, hls).await;
                 drop(named);
             }
+            Task::Work(Work::Push(push)) => output::push::run(context, push).await,
             Task::Work(Work::Record(record)) => output::record::run(context, record).await,
         }
     }

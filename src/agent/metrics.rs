@@ -7,10 +7,11 @@ use prometheus::{
     CounterVec, Encoder as _, GaugeVec, IntCounterVec, IntGaugeVec, Opts, Registry as Families, TextEncoder,
 };
 
+use super::output::push::meter::Counts;
 use super::registry::Registry;
 use super::retention_tally::RunState;
 use crate::archive::retention::DeletionReason;
-use crate::plan::report::{Report, UnitState};
+use crate::plan::report::{PushMode, Report, UnitState};
 use crate::plan::unit::ObjectKey;
 
 /// The content type of the text format that [`encode`] writes.
@@ -121,6 +122,7 @@ fn object_and(key: &ObjectKey, more: &[&str]) -> Vec<String> {
 pub fn collect(exposition: &Exposition, report: &Report, registry: &Registry) {
     collect_units(exposition, report);
     collect_hubs(exposition, registry);
+    collect_pushes(exposition, report, registry);
     collect_recordings(exposition, report);
     collect_meters(exposition, registry);
     collect_archives(exposition, report);
@@ -239,6 +241,47 @@ fn collect_hubs(exposition: &Exposition, registry: &Registry) {
         "Bytes of coded frames kept for readers that come late.",
         &OBJECT,
         hubs.iter().map(|(key, statistics)| (object(key), statistics.ring_bytes as i64)),
+    );
+}
+
+fn collect_pushes(exposition: &Exposition, report: &Report, registry: &Registry) {
+    type Pick = fn(&Counts) -> u64;
+    let pushes = || report.units.iter().filter_map(|unit| Some((unit, unit.push.as_ref()?)));
+    exposition.gauges(
+        "push_mode",
+        "What a push sends (1), among what it can send: the camera, nothing while the camera is away, nothing without a session.",
+        &["namespace", "name", "mode"],
+        pushes().flat_map(|(unit, facts)| {
+            PushMode::ALL.map(|mode| {
+                (object_and(&unit.object.key, &[mode.name()]), i64::from(facts.mode == mode))
+            })
+        }),
+    );
+    exposition.counters(
+        "push_reconnects_total",
+        "How often a push began its session with the target again.",
+        &OBJECT,
+        pushes().map(|(unit, _)| (object(&unit.object.key), unit.reconnects)),
+    );
+    let counts: Vec<_> = registry.pushes.all().into_iter().map(|(key, meter)| (key, meter.counts())).collect();
+    let counters: [(&str, &str, Pick); 4] = [
+        ("push_bytes_total", "Bytes that the target of a push has acknowledged.", |counts| counts.bytes),
+        ("push_frames_total", "Pictures that were sent to the target of a push.", |counts| counts.pictures),
+        (
+            "push_dropped_frames_total",
+            "Frames that a push left out because its target took less than the camera sent.",
+            |counts| counts.dropped,
+        ),
+        ("push_sessions_total", "Sessions in which the target of a push took what was sent.", |counts| counts.sessions),
+    ];
+    for (name, help, pick) in counters {
+        exposition.counters(name, help, &OBJECT, counts.iter().map(|(key, counts)| (object(key), pick(counts))));
+    }
+    exposition.ratios(
+        "push_session_start_timestamp_seconds",
+        "Since when the session with the target of a push lasts; absent while there is none.",
+        &OBJECT,
+        counts.iter().filter_map(|(key, counts)| Some((object(key), counts.since?.as_microsecond() as f64 / 1e6))),
     );
 }
 
@@ -369,6 +412,7 @@ mod tests {
             reconnects: 3,
             media: None,
             recording: None,
+            push: None,
         };
         let exposition = Exposition::default();
         collect(&exposition, &Report { units: vec![unit], ..Report::default() }, &Registry::default());

@@ -12,6 +12,7 @@ use super::hub::Hub;
 use super::numbering::Numbering;
 use super::output::hls::HlsStream;
 use super::output::mjpeg::MjpegStream;
+use super::output::push::meter::PushMeter;
 use super::output::record::meter::Meter;
 use super::output::snapshot::Snapshots;
 use super::retention::Retention;
@@ -108,6 +109,8 @@ pub struct Registry {
     pub stream_cameras: Table<ObjectKey>,
     /// Motion JPEG outputs, by stream.
     pub mjpeg: Table<MjpegStream>,
+    /// What pushes have sent, by stream.
+    pub pushes: Table<PushMeter>,
     /// Open archives, by archive.
     pub archives: Table<Archive>,
     /// Which of them are open in this process, by folder.

@@ -255,6 +255,7 @@ fn first_report(unit: &Unit) -> UnitReport {
         reconnects: 0,
         media: None,
         recording: None,
+        push: None,
     }
 }
 

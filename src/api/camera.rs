@@ -296,8 +296,8 @@ pub struct Reconnect {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = duration::between("100ms", "1h", "30s"))]
     pub max_delay: Option<Duration>,
-    /// After so many attempts in a row without a picture the camera is given up, with reason ReconnectLimitReached. Default:
-    /// none; it is tried for ever.
+    /// After so many attempts in a row without a picture the camera, or the target of a push, is given up, with reason
+    /// ReconnectLimitReached. Default: none; it is tried for ever.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub max_attempts: Option<i32>,

@@ -106,6 +106,15 @@ impl JsonSchema for Quantity {
 ///
 /// When a bound is not a quantity: the bounds are written in this module's siblings, and every schema test runs through here.
 pub(super) fn between(least: &str, most: &str, example: &str) -> Rule {
+    rule_between("size in bytes", least, most, example)
+}
+
+/// The rule of a field that holds bits a second.
+pub(super) fn bit_rate_between(least: &str, most: &str, example: &str) -> Rule {
+    rule_between("bit rate in bits a second", least, most, example)
+}
+
+fn rule_between(what: &str, least: &str, most: &str, example: &str) -> Rule {
     for text in [least, most, example] {
         if let Err(error) = text.parse::<Quantity>() {
             panic!("{error}");
@@ -118,7 +127,7 @@ pub(super) fn between(least: &str, most: &str, example: &str) -> Rule {
             literal(PATTERN)
         ),
         format!(
-            "must be a size in bytes from {least} to {most}, written as a whole number and a suffix (k, M, G, T, Ki, Mi, Gi or \
+            "must be a {what} from {least} to {most}, written as a whole number and a suffix (k, M, G, T, Ki, Mi, Gi or \
              Ti), such as {example}"
         ),
     )

@@ -7,8 +7,13 @@ use serde::{Deserialize, Serialize};
 use super::condition::Condition;
 use super::duration::{self, Duration};
 use super::pod::PodOverrides;
+use super::quantity::{self, Quantity};
 use super::reference::{self, ObjectReference};
 use super::rule::{exactly_one_of, rule};
+
+mod push;
+
+pub use push::{PushOutput, PushStatus, YouTube};
 
 /// What is wanted of a stream.
 #[derive(CustomResource, Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
@@ -29,6 +34,8 @@ use super::rule::{exactly_one_of, rule};
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
     printcolumn(name = "Since", type_ = "date", json_path = ".status.conditions[?(@.type==\"Ready\")].lastTransitionTime"),
     printcolumn(name = "Path", type_ = "string", json_path = ".status.path"),
+    printcolumn(name = "Target", type_ = "string", json_path = ".status.push.target"),
+    printcolumn(name = "Mode", type_ = "string", json_path = ".status.push.mode"),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
@@ -41,18 +48,23 @@ use super::rule::{exactly_one_of, rule};
     "!(has(self.output.hls) && has(self.pod))",
     "must not hold pod with output.hls, which is made in the pod of the camera: write pod into the Camera"
 ))]
+#[x_kube(validation = rule(
+    "has(self.output.push) || !has(self.audio) || ((!has(self.audio.codec) || self.audio.codec in ['Auto', 'None']) && \
+     !has(self.audio.bitRate))",
+    "must hold audio with codec Auto or None and without bitRate, but for output.push: HLS carries the camera's sound as it is"
+))]
 pub struct StreamSpec {
     /// The camera whose pictures are sent.
     pub camera_ref: ObjectReference,
     /// What is made of them: exactly one of the fields below.
     pub output: StreamOutput,
-    /// What becomes of the sound; HLS only.
+    /// What becomes of the sound; HLS and push only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub audio: Option<Audio>,
+    pub audio: Option<StreamAudio>,
     /// Whether to stop the output. The camera and other outputs go on. Default: false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
-    /// What is asked of the stream's pod in a cluster; Motion JPEG only, because HLS is made in the camera's pod.
+    /// What is asked of the stream's pod in a cluster; Motion JPEG and push only, because HLS is made in the camera's pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod: Option<PodOverrides>,
 }
@@ -60,7 +72,7 @@ pub struct StreamSpec {
 /// What is made of the pictures: exactly one field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema, Default)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = exactly_one_of(&["hls", "mjpeg"], "must hold exactly one of hls and mjpeg, such as hls: {}"))]
+#[x_kube(validation = exactly_one_of(&["hls", "mjpeg", "push"], "must hold exactly one of hls, mjpeg and push, such as hls: {}"))]
 pub struct StreamOutput {
     /// HLS (RFC 8216) without re-encoding: for browsers, phones and television sets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -68,6 +80,9 @@ pub struct StreamOutput {
     /// Motion JPEG over HTTP: for an img element, and whatever is too simple for HLS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mjpeg: Option<MjpegOutput>,
+    /// Sent to a server of somebody else, such as YouTube or MediaMTX, without re-encoding the pictures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub push: Option<PushOutput>,
 }
 
 /// HLS.
@@ -116,7 +131,41 @@ pub struct MjpegOutput {
     pub width: Option<i32>,
 }
 
-/// What becomes of the sound.
+/// What becomes of a stream's sound.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema, Default)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = rule(
+    "!has(self.bitRate) || !has(self.codec) || self.codec in ['Auto', 'AAC']",
+    "must not hold bitRate with codec Copy or None, which encode nothing: write codec: AAC or leave bitRate out"
+))]
+pub struct StreamAudio {
+    /// Auto: copied where the output can carry it, else encoded as AAC; RTMP targets want sound, so that a camera without any
+    /// is sent with silence. Copy: as the camera sends it, never encoded; push only. AAC: encoded; push only. None: left out.
+    /// Default: Auto.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub codec: Option<StreamAudioCodec>,
+    /// Bits a second of sound that is encoded; push only. Default: 128k.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = quantity::bit_rate_between("16k", "512k", "128k"))]
+    pub bit_rate: Option<Quantity>,
+}
+
+/// What becomes of a stream's sound. Default: Auto.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Default)]
+pub enum StreamAudioCodec {
+    /// Copied where the output can carry it, else AAC; silence where the target wants sound and the camera has none.
+    #[default]
+    Auto,
+    /// As the camera sends it.
+    Copy,
+    /// Encoded as AAC (ISO/IEC 14496-3).
+    #[serde(rename = "AAC")]
+    Aac,
+    /// Left out.
+    None,
+}
+
+/// What becomes of the sound of a recording.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema, Default)]
 #[serde(rename_all = "camelCase")]
 pub struct Audio {
@@ -146,10 +195,13 @@ pub struct StreamStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "super::condition::list_schema")]
     pub conditions: Vec<Condition>,
-    /// Path of the live media beneath the address of the gateway, such as /live/default/front-door/index.m3u8.
+    /// Path of the live media beneath the address of the gateway, such as /live/default/front-door/index.m3u8; none of a push.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub path: Option<String>,
+    /// Of a push, once it has been taken up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub push: Option<PushStatus>,
 }
 
 fn parts_fit() -> kube::core::Rule {

@@ -26,6 +26,8 @@ pub enum Family {
     Rtmp,
     /// `srt`; a port is required and a query is not taken.
     Srt,
+    /// Where a stream may be sent: `rtmp`, `rtmps` or `rtsp` with a path, `srt` as above.
+    Push,
 }
 
 /// Why a URL is refused. Never holds the URL, which may be a secret.
@@ -62,6 +64,9 @@ impl Family {
             Self::Http => r"^(http|https)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?([/?]|$)",
             Self::Rtmp => r"^(rtmp|rtmps)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?([/?]|$)",
             Self::Srt => r"^srt://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}/?$",
+            Self::Push => {
+                r"^((rtmp|rtmps|rtsp)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/[^?#]|srt://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}/?$)"
+            }
         }
     }
 
@@ -79,6 +84,10 @@ impl Family {
             Self::Srt => {
                 "must be an SRT address with a port and nothing after it: write it as srt://192.0.2.10:8890, and latency, streamId \
                  and passphraseSecretRef beside it"
+            }
+            Self::Push => {
+                "must be the URL of a server that takes streams, with a host, where needed a numeric port, and a path: write it as \
+                 rtmp://192.0.2.10/app, rtmps://…, rtsp://192.0.2.10:8554/path or srt://192.0.2.10:8890"
             }
         }
     }
@@ -149,6 +158,10 @@ mod tests {
             (Family::Http, "http://camera_1.example/video.mjpg"),
             (Family::Rtmp, "rtmp://camera.example/app/stream"),
             (Family::Srt, "srt://camera.example:8890"),
+            (Family::Push, "rtmps://a.rtmps.youtube.com/live2"),
+            (Family::Push, "rtmp://[2001:db8::1]:1935/live2?backup=1"),
+            (Family::Push, "rtsp://192.0.2.10:8554/door"),
+            (Family::Push, "srt://192.0.2.10:8890"),
         ] {
             assert_eq!(family.check(url, false), Ok(()), "{url}");
             assert_eq!(family.check(url, true), Ok(()), "{url}");
@@ -167,6 +180,11 @@ mod tests {
             (Family::Rtsp, "rtsp:///path", Refused::Shape(Family::Rtsp)),
             (Family::Srt, "srt://camera.example", Refused::Shape(Family::Srt)),
             (Family::Srt, "srt://camera.example:1?passphrase=abcdefghij", Refused::Shape(Family::Srt)),
+            (Family::Push, "rtmp://a.rtmp.youtube.com", Refused::Shape(Family::Push)),
+            (Family::Push, "rtmp://a.rtmp.youtube.com/?key=1", Refused::Shape(Family::Push)),
+            (Family::Push, "http://a.example/live", Refused::Shape(Family::Push)),
+            (Family::Push, "srt://a.example:1/live", Refused::Shape(Family::Push)),
+            (Family::Push, "rtmp://me:secret@a.example/live", Refused::UserInformation),
             (Family::Rtsp, "rtsp://camera.example/a b", Refused::Characters),
             (Family::Rtsp, "rtsp://camera.example/a'b", Refused::Characters),
             (Family::Rtsp, "rtsp://camera.example/a\\b", Refused::Characters),

@@ -22,6 +22,11 @@ pub(super) fn check(manifests: &Manifests, declared: &[Declared]) -> Vec<Problem
     for stream in &manifests.streams {
         let object = object(ObjectKind::Stream, stream);
         references.named(&object, ObjectKind::Camera, &stream.spec.camera_ref.name, "spec.cameraRef.name");
+        if let Some(push) = &stream.spec.output.push {
+            let path = |field: &str| format!("spec.output.push.{field}");
+            references.secret_key(&object, push.stream_key_secret_ref.as_ref(), &path("streamKeySecretRef"));
+            references.secret_key(&object, push.passphrase_secret_ref.as_ref(), &path("passphraseSecretRef"));
+        }
     }
     for recording in &manifests.recordings {
         let object = object(ObjectKind::Recording, recording);

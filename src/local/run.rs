@@ -318,6 +318,10 @@ fn stream_path(reference: &ObjectRef, object: &serde_json::Value) -> Option<Stri
     if reference.kind != ObjectKind::Stream {
         return None;
     }
-    let file = if object["spec"]["output"]["mjpeg"].is_object() { "stream.mjpeg" } else { "index.m3u8" };
+    let output = &object["spec"]["output"];
+    if output["push"].is_object() {
+        return None;
+    }
+    let file = if output["mjpeg"].is_object() { "stream.mjpeg" } else { "index.m3u8" };
     Some(format!("live/{}/{}/{file}", reference.key.namespace, reference.key.name))
 }

@@ -12,4 +12,5 @@ pub mod h265;
 pub mod hls;
 pub mod jpeg;
 pub mod nal;
+pub mod silence;
 pub mod visual;

@@ -1,5 +1,5 @@
 //! The grouping of a cluster: which agent (pod) runs which units. One agent for each Camera (its connection and the Streams
-//! that only repackage it), one for each Stream that has work of its own (Motion JPEG), one for each Archive (all its
+//! that only repackage it), one for each Stream that has work of its own (Motion JPEG, a push), one for each Archive (all its
 //! Recordings). Pure, and of one owner at a time, so that a thousand cameras cost no more to plan than the one that changed.
 //!
 //! The pods themselves are made from these plans in `operator::build`.
@@ -12,7 +12,7 @@ use super::index::{Index, camera_of_recording, camera_of_stream};
 use super::objects::{archive_of, stable_uid};
 use super::report::Reason;
 use super::resolve::{
-    Refusal, Waiting, archive_plan, camera_unit, declared, ingest, recording_unit, stream_unit, unit,
+    Refusal, Waiting, archive_plan, camera_unit, declared, ingest, recording_unit, secret_key, stream_unit, unit,
 };
 use super::unit::{
     Access, Credentials, Ingest, Location, ObjectKey, ObjectKind, ObjectRef, Plan, Reconnect, SecretKey, Source,
@@ -20,6 +20,7 @@ use super::unit::{
 };
 use crate::api::archive::{Claim, ReclaimPolicy};
 use crate::api::pod::PodOverrides;
+use crate::api::stream::PushOutput;
 use crate::api::{Archive, Camera, DEFAULT_ARCHIVE, Stream};
 
 /// How much a viewer's agent keeps of a camera that another agent is connected to: enough for the way between the two. The
@@ -99,8 +100,8 @@ pub enum Volume {
     Existing(String),
 }
 
-/// The object whose agent runs the unit of `object`, whether or not that agent is there: a Camera's, an Archive's or a Motion
-/// JPEG Stream's own; an HLS Stream's camera; a Recording's archive. `None` when there is no such object.
+/// The object whose agent runs the unit of `object`, whether or not that agent is there: a Camera's, an Archive's, a push's or a
+/// Motion JPEG Stream's own; an HLS Stream's camera; a Recording's archive. `None` when there is no such object.
 pub fn host(index: &Index, object: &ObjectRef) -> Option<ObjectRef> {
     let objects = index.objects();
     let key = &object.key;
@@ -158,7 +159,8 @@ pub fn agent_plan(index: &Index, owner: &ObjectRef, cluster: &Cluster) -> Option
 
 /// Whether a stream's work is done by an agent of its own.
 fn has_agent(stream: &Stream) -> bool {
-    stream.spec.output.mjpeg.is_some()
+    let output = &stream.spec.output;
+    output.mjpeg.is_some() || output.push.is_some()
 }
 
 fn camera_outcome(camera: &Camera, key: &ObjectKey) -> Result<Unit, Refusal> {
@@ -225,10 +227,16 @@ fn stream_agent(index: &Index, owner: &ObjectRef, stream: &Stream, cluster: &Clu
         units.extend([hub, output]);
     }
     let overrides = stream.spec.pod.clone().unwrap_or_default();
+    let push = stream.spec.output.push.as_ref();
+    // Never two sessions on one stream key.
+    let holds_alone = push.is_some() || overrides.host_network == Some(true);
+    // Mounted while the stream is suspended, too, so that going on changes nothing of the pod.
+    let secrets = push.map(|push| push_secrets(push, &owner.key)).unwrap_or_default();
     AgentPlan {
         runs: !units.is_empty(),
+        secrets,
         reads_agents: true,
-        rollout: if overrides.host_network == Some(true) { Rollout::OneAtATime } else { Rollout::Overlap },
+        rollout: if holds_alone { Rollout::OneAtATime } else { Rollout::Overlap },
         ..agent(owner, stream.metadata.uid.as_deref(), overrides, units, BTreeSet::new(), cluster)
     }
 }
@@ -369,6 +377,13 @@ fn recording_outcome(index: &Index, key: &ObjectKey, cluster: &Cluster) -> Resul
     }
     clips::admit(index, key, cluster.max_clips_per_namespace)?;
     Ok(unit)
+}
+
+/// The keys of Secrets that a push reads.
+fn push_secrets(push: &PushOutput, owner: &ObjectKey) -> Vec<SecretKey> {
+    let references = push.stream_key_secret_ref.iter().chain(&push.passphrase_secret_ref);
+    let keys: BTreeSet<SecretKey> = references.map(|reference| secret_key(reference, owner)).collect();
+    keys.into_iter().collect()
 }
 
 /// The keys of Secrets that a source reads.

@@ -312,3 +312,22 @@ fn what_is_taken_in_one_by_one_is_as_if_it_had_always_been_there() {
         assert_eq!(planned(&grown, kind, name), planned(&all, kind, name));
     }
 }
+
+#[test]
+fn a_push_has_an_agent_that_never_overlaps_and_sees_its_key_and_nothing_else() {
+    let push = "{url: 'rtmp://192.0.2.9/live', streamKeySecretRef: {name: target, key: key}}";
+    let manifests =
+        shop() + &object("Stream", "door-push", &format!("{{cameraRef: {{name: door}}, output: {{push: {push}}}}}"));
+    let index = index(&manifests);
+    let agent = planned(&index, ObjectKind::Stream, "door-push");
+    assert_eq!(units(&agent), ["Camera door", "Stream door-push"]);
+    assert_eq!((agent.rollout, agent.runs, agent.reads_agents), (Rollout::OneAtATime, true, true));
+    let secrets: Vec<String> = agent.secrets.iter().map(|key| format!("{}/{}", key.name, key.key)).collect();
+    assert_eq!(secrets, ["target/key"], "not the camera's password");
+    let Work::Push(push) = &agent.plan.units[1].work else { panic!("{:?}", agent.plan.units[1]) };
+    assert_eq!((push.camera.name.as_str(), push.url.as_str()), ("door", "rtmp://192.0.2.9/live"));
+    let camera = planned(&index, ObjectKind::Camera, "door");
+    assert_eq!(units(&camera), ["Camera door", "Stream door"], "a push is no work of the camera's agent");
+    let readers = camera.plan.access.as_ref().map(|access| access.control.clone()).unwrap_or_default();
+    assert!(readers.contains(&agent_subject(ObjectKind::Stream, &ObjectKey::new("shop", "door-push"))), "{readers:?}");
+}

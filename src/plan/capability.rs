@@ -13,19 +13,38 @@ pub enum Carrier {
     Mjpeg,
     /// A file of the archive.
     Recording,
+    /// A push over RTMP: FLV, as servers know it (FFmpeg 5.1 refuses H.265 in it).
+    Rtmp,
+    /// A push over SRT: an MPEG transport stream (ISO/IEC 13818-1).
+    Srt,
+    /// A push over RTSP: RTP.
+    Rtsp,
 }
 
 /// All carriers, for tables.
-pub const CARRIERS: [Carrier; 3] = [Carrier::Hls, Carrier::Mjpeg, Carrier::Recording];
+pub const CARRIERS: [Carrier; 6] =
+    [Carrier::Hls, Carrier::Mjpeg, Carrier::Recording, Carrier::Rtmp, Carrier::Srt, Carrier::Rtsp];
 /// All codecs, for tables.
 pub const CODECS: [Codec; 5] = [Codec::H264, Codec::H265, Codec::Mjpeg, Codec::Aac, Codec::Opus];
 
 impl Carrier {
+    /// What carries a push to a URL; `None` for one that nothing can be sent to.
+    pub fn of_push(url: &str) -> Option<Self> {
+        match url.split_once("://")?.0 {
+            "rtmp" | "rtmps" => Some(Self::Rtmp),
+            "srt" => Some(Self::Srt),
+            "rtsp" => Some(Self::Rtsp),
+            _ => None,
+        }
+    }
+
     /// Whether frames of this codec can be carried.
     pub const fn carries(self, codec: Codec) -> bool {
         match (self, codec) {
             // Players know no Motion JPEG in HLS, and Motion JPEG has no sound.
-            (Self::Hls, Codec::Mjpeg) | (Self::Mjpeg, Codec::Aac | Codec::Opus) => false,
+            (Self::Hls | Self::Rtmp | Self::Srt | Self::Rtsp, Codec::Mjpeg)
+            | (Self::Mjpeg, Codec::Aac | Codec::Opus)
+            | (Self::Rtmp, Codec::H265 | Codec::Opus) => false,
             _ => true,
         }
     }
@@ -39,6 +58,9 @@ impl Carrier {
             Self::Hls => ("HLS", "use output.mjpeg, or let the camera send H264 or H265"),
             Self::Mjpeg => ("Motion JPEG", "use output.hls for sound"),
             Self::Recording => ("the archive", "let the camera send H264 or H265"),
+            Self::Rtmp => ("RTMP", "let the camera send H264, and AAC for sound"),
+            Self::Srt => ("SRT", "let the camera send H264 or H265"),
+            Self::Rtsp => ("a push over RTSP", "let the camera send H264 or H265"),
         };
         Some(format!("{carrier} cannot carry {}: {advice}", codec.name()))
     }
@@ -86,6 +108,21 @@ mod tests {
         Recording MJPEG: yes
         Recording AAC: yes
         Recording Opus: yes
+        Rtmp H264: yes
+        Rtmp H265: no
+        Rtmp MJPEG: no
+        Rtmp AAC: yes
+        Rtmp Opus: no
+        Srt H264: yes
+        Srt H265: yes
+        Srt MJPEG: no
+        Srt AAC: yes
+        Srt Opus: yes
+        Rtsp H264: yes
+        Rtsp H265: yes
+        Rtsp MJPEG: no
+        Rtsp AAC: yes
+        Rtsp Opus: yes
         ");
     }
 }

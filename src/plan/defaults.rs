@@ -37,6 +37,8 @@ pub const PART_DURATION: &str = "500ms";
 pub const MJPEG_FRAMES_PER_SECOND: i32 = 5;
 /// `Stream` `output.mjpeg.quality`.
 pub const MJPEG_QUALITY: i32 = 75;
+/// `Stream` `audio.bitRate`.
+pub const AUDIO_BIT_RATE: &str = "128k";
 /// `Recording` `continuous.segmentDuration`.
 pub const FILE_DURATION: &str = "60s";
 /// `Recording` `clip.duration`.
@@ -73,6 +75,9 @@ mod tests {
             ("Camera", "source.test.audio", TEST_AUDIO.to_string()),
             ("Camera", "source.rtsp.transport", "TCP".into()),
             ("Stream", "audio.codec", "Auto".into()),
+            ("Stream", "audio.bitRate", AUDIO_BIT_RATE.into()),
+            ("Stream", "output.push.reconnect.initialDelay", INITIAL_DELAY.into()),
+            ("Stream", "output.push.reconnect.maxDelay", MAX_DELAY.into()),
             ("Recording", "audio.codec", "Auto".into()),
             ("Stream", "output.hls.segmentDuration", SEGMENT_DURATION.into()),
             ("Stream", "output.hls.playlistSegments", number(PLAYLIST_SEGMENTS)),

@@ -52,6 +52,9 @@ pub struct UnitReport {
     /// What is recorded; recording units only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recording: Option<RecordingFacts>,
+    /// How a push is doing; push units only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub push: Option<PushFacts>,
 }
 
 /// What a unit is doing.
@@ -98,6 +101,16 @@ pub enum Reason {
     FFmpegFailed,
     /// FFmpeg is not installed.
     FFmpegMissing,
+    /// The target of a push does not answer, or ended the connection before there was a session.
+    TargetUnreachable,
+    /// The target of a push answers and refuses: the stream key, the passphrase or the path is wrong.
+    PushRefused,
+    /// The target of a push has another session for the same stream key.
+    TargetBusy,
+    /// The target of a push has taken nothing for a while; its session is ended and begun again.
+    PushStalled,
+    /// The target of a push ended the session.
+    PushEnded,
     /// `reconnect.maxAttempts` is used up.
     ReconnectLimitReached,
     /// The output cannot carry the camera's codec by copy.
@@ -191,13 +204,18 @@ impl Reason {
         serde_json::from_value(serde_json::Value::String(name.to_owned())).unwrap_or(Self::RecorderDown)
     }
 
-    /// The numeric code that users of the replaced systems know: 101 camera unreachable, 102 FFmpeg failed, 103 refused
-    /// credentials, 104 reconnect limit, 201 alert delivery failed.
+    /// The numeric code that users of the replaced systems know: 101 camera unreachable, 102 FFmpeg failed or the target
+    /// of a push is not there, 103 refused credentials, 104 reconnect limit, 201 alert delivery failed.
     pub const fn code(self) -> Option<u16> {
         match self {
             Self::Unreachable | Self::NoVideo | Self::Stalled | Self::NotFound | Self::SourceEnded => Some(101),
-            Self::FFmpegFailed | Self::FFmpegMissing => Some(102),
-            Self::CredentialRefused => Some(103),
+            Self::FFmpegFailed
+            | Self::FFmpegMissing
+            | Self::TargetUnreachable
+            | Self::TargetBusy
+            | Self::PushStalled
+            | Self::PushEnded => Some(102),
+            Self::CredentialRefused | Self::PushRefused => Some(103),
             Self::ReconnectLimitReached => Some(104),
             Self::DeliveryFailed => Some(201),
             _ => None,
@@ -230,6 +248,42 @@ pub struct MediaFacts {
     /// `AAC`, `Opus`; absent = no sound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audio_codec: Option<String>,
+}
+
+/// How a push is doing, as far as it changes rarely; what moves all the time is in metrics.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PushFacts {
+    /// What is sent.
+    pub mode: PushMode,
+    /// Since when the session with the target lasts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<UtcMicros>,
+}
+
+/// What a push sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PushMode {
+    /// The camera's pictures.
+    Camera,
+    /// Nothing, because the camera sends nothing; the session is there.
+    Paused,
+    /// Nothing: there is no session.
+    Reconnecting,
+}
+
+impl PushMode {
+    /// As status and metrics write it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Camera => "Camera",
+            Self::Paused => "Paused",
+            Self::Reconnecting => "Reconnecting",
+        }
+    }
+
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Camera, Self::Paused, Self::Reconnecting];
 }
 
 /// What a recording has written.

@@ -10,13 +10,14 @@ use super::objects::{Objects, archive_of, stable_uid};
 use super::report::Reason;
 use super::unit::{
     ArchivePlan, Credentials, DeclaredRecording, Engine, Hls, Ingest, Location, Mjpeg, ObjectKey, ObjectKind,
-    ObjectRef, Plan, Reconnect, Record, RecordMode, RetentionRules, RetentionSchedule, RtspTransport, SecretKey,
+    ObjectRef, Plan, Push, PushAudio, Reconnect, Record, RecordMode, RetentionRules, RetentionSchedule, RtspTransport,
+    SecretKey,
     Source, Unit, Work,
 };
 use crate::api::camera::{self, V4l2Format};
 use crate::api::recording::Retention;
 use crate::api::reference::{PASSWORD_KEY, SecretKeyReference, SecretReference, USERNAME_KEY};
-use crate::api::stream::{Audio, AudioCodec, HlsOutput, MjpegOutput};
+use crate::api::stream::{Audio, AudioCodec, HlsOutput, MjpegOutput, PushOutput, StreamAudio, StreamAudioCodec};
 use crate::api::{Archive, Camera, Duration, Quantity, Recording, Stream};
 
 /// What a plan depends on beside the objects.
@@ -162,10 +163,18 @@ pub(super) fn stream_unit(stream: &Stream, key: &ObjectKey, objects: &Objects) -
         return Err((Reason::CameraUnavailable, format!("Camera {} is suspended", camera_key.name)));
     }
     let output = &stream.spec.output;
-    let (carrier, work) = match (&output.hls, &output.mjpeg) {
-        (Some(output), _) => (Carrier::Hls, Work::Hls(hls(output, camera_key, has_audio(stream.spec.audio.as_ref())))),
-        (None, Some(output)) => (Carrier::Mjpeg, Work::Mjpeg(mjpeg(output, camera_key))),
-        (None, None) => return Err(unspecified("spec.output must hold exactly one of hls and mjpeg")),
+    let audio = stream.spec.audio.clone().unwrap_or_default();
+    let (carrier, work) = if let Some(output) = &output.hls {
+        let audio = audio.codec.unwrap_or_default() != StreamAudioCodec::None;
+        (Carrier::Hls, Work::Hls(hls(output, camera_key, audio)))
+    } else if let Some(output) = &output.mjpeg {
+        (Carrier::Mjpeg, Work::Mjpeg(mjpeg(output, camera_key)))
+    } else if let Some(output) = &output.push {
+        let unknown = || unspecified("spec.output.push.url must begin with rtmp://, rtmps://, rtsp:// or srt://");
+        let carrier = Carrier::of_push(&output.url).ok_or_else(unknown)?;
+        (carrier, Work::Push(push(output, camera_key, &audio)))
+    } else {
+        return Err(unspecified("spec.output must hold exactly one of hls, mjpeg and push"));
     };
     if let Some(message) = known_video_codec(&camera.spec.source).and_then(|codec| carrier.refusal(codec)) {
         return Err((Reason::CodecNotCarried, message));
@@ -279,6 +288,34 @@ fn mjpeg(output: &MjpegOutput, camera: ObjectKey) -> Mjpeg {
     }
 }
 
+fn push(output: &PushOutput, camera: ObjectKey, audio: &StreamAudio) -> Push {
+    let secret =
+        |reference: &Option<SecretKeyReference>| reference.as_ref().map(|reference| secret_key(reference, &camera));
+    Push {
+        url: output.url.clone(),
+        stream_key: secret(&output.stream_key_secret_ref),
+        passphrase: secret(&output.passphrase_secret_ref),
+        audio: match audio.codec.unwrap_or_default() {
+            StreamAudioCodec::Auto => PushAudio::Auto,
+            StreamAudioCodec::Copy => PushAudio::Copy,
+            StreamAudioCodec::Aac => PushAudio::Aac,
+            StreamAudioCodec::None => PushAudio::None,
+        },
+        audio_bit_rate: bytes(audio.bit_rate.as_ref(), defaults::AUDIO_BIT_RATE),
+        reconnect: reconnect(output.reconnect.as_ref()),
+        camera,
+    }
+}
+
+fn reconnect(reconnect: Option<&camera::Reconnect>) -> Reconnect {
+    let reconnect = reconnect.cloned().unwrap_or_default();
+    Reconnect {
+        initial_delay_ms: milliseconds(reconnect.initial_delay.as_ref(), defaults::INITIAL_DELAY),
+        max_delay_ms: milliseconds(reconnect.max_delay.as_ref(), defaults::MAX_DELAY),
+        max_attempts: reconnect.max_attempts,
+    }
+}
+
 /// JPEG quality, 1 to 100, on FFmpeg's scale of quantizers, 31 to 2.
 fn quantizer(quality: i32) -> i32 {
     31 - (quality.clamp(1, 100) - 1) * 29 / 99
@@ -287,17 +324,12 @@ fn quantizer(quality: i32) -> i32 {
 /// The connection to a camera, whether or not it is suspended.
 pub(super) fn ingest(camera: &Camera, key: &ObjectKey) -> Result<Ingest, Refusal> {
     let spec = &camera.spec;
-    let reconnect = spec.reconnect.clone().unwrap_or_default();
     let buffer = spec.buffer.clone().unwrap_or_default();
     Ok(Ingest {
         source: source(&spec.source, key)?,
         stall_timeout_ms: milliseconds(spec.stall_timeout.as_ref(), defaults::STALL_TIMEOUT),
         start_timeout_ms: milliseconds(spec.start_timeout.as_ref(), defaults::START_TIMEOUT),
-        reconnect: Reconnect {
-            initial_delay_ms: milliseconds(reconnect.initial_delay.as_ref(), defaults::INITIAL_DELAY),
-            max_delay_ms: milliseconds(reconnect.max_delay.as_ref(), defaults::MAX_DELAY),
-            max_attempts: reconnect.max_attempts,
-        },
+        reconnect: reconnect(spec.reconnect.as_ref()),
         ring_ms: milliseconds(buffer.duration.as_ref(), defaults::BUFFER_DURATION),
         ring_bytes: bytes(buffer.max_size.as_ref(), defaults::BUFFER_MAX_SIZE),
     })
@@ -386,7 +418,8 @@ fn source(source: &camera::CameraSource, key: &ObjectKey) -> Result<Source, Refu
     Err(unspecified("spec.source must hold exactly one of rtsp, http, hls, rtmp, srt, v4l2 and test"))
 }
 
-fn secret_key(reference: &SecretKeyReference, owner: &ObjectKey) -> SecretKey {
+/// A key of a Secret in the namespace of what names it.
+pub(super) fn secret_key(reference: &SecretKeyReference, owner: &ObjectKey) -> SecretKey {
     SecretKey { namespace: owner.namespace.clone(), name: reference.name.clone(), key: reference.key.clone() }
 }
 
@@ -396,6 +429,7 @@ fn milliseconds(duration: Option<&Duration>, default: &str) -> u64 {
         .map_or_else(|| default.parse().map_or(0, |default: Duration| default.milliseconds()), Duration::milliseconds)
 }
 
+/// The value of a quantity: bytes, or bits a second.
 fn bytes(quantity: Option<&Quantity>, default: &str) -> u64 {
     quantity.map_or_else(|| default.parse().map_or(0, |default: Quantity| default.value()), Quantity::value)
 }

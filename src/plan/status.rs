@@ -18,7 +18,7 @@ use crate::api::archive::{ArchiveStatus, RetentionStatus};
 use crate::api::camera::{CameraStatus, Media};
 use crate::api::condition::{self, COMPLETE, Condition, FAILED, FALSE, REACHABLE, READY, TRUE, Time, UNKNOWN};
 use crate::api::recording::{Coverage, Gap, RecordingStatus};
-use crate::api::stream::StreamStatus;
+use crate::api::stream::{PushStatus, StreamStatus};
 use crate::api::{Archive, Camera, Recording, Stream};
 use crate::media::frame::UtcMicros;
 
@@ -195,28 +195,57 @@ fn media_status(facts: &MediaFacts, previous: Option<&Media>) -> Media {
     }
 }
 
-/// Path of a stream's live media beneath the gateway's address.
-pub fn live_path(stream: &Stream) -> String {
+/// Path of a stream's live media beneath the gateway's address; a push has none.
+pub fn live_path(stream: &Stream) -> Option<String> {
     let key = super::objects::key(stream);
-    let file = if stream.spec.output.mjpeg.is_some() { "stream.mjpeg" } else { "index.m3u8" };
-    format!("/live/{}/{}/{file}", key.namespace, key.name)
+    let output = &stream.spec.output;
+    let file = match (&output.hls, &output.mjpeg) {
+        (Some(_), _) => "index.m3u8",
+        (None, Some(_)) => "stream.mjpeg",
+        (None, None) => return None,
+    };
+    Some(format!("/live/{}/{}/{file}", key.namespace, key.name))
 }
 
 /// The status of a stream.
 pub fn stream_status(stream: &Stream, outcome: Outcome<'_, UnitReport>, now: Timestamp) -> StreamStatus {
     let previous = stream.status.clone().unwrap_or_default();
     let mut conditions = Conditions::new(&previous.conditions, stream, now);
-    let path = Some(live_path(stream));
+    let path = live_path(stream);
+    let mut push = push_status(stream, None);
     match outcome {
-        Outcome::Unheard => return StreamStatus { conditions: conditions.unheard(), path, ..previous },
+        Outcome::Unheard => {
+            // Nothing new is known, but for where it goes.
+            let before = previous.push.clone().unwrap_or_default();
+            let push = push.map(|push| PushStatus { target: push.target, watch_url: push.watch_url, ..before });
+            return StreamStatus { conditions: conditions.unheard(), path, push, ..previous };
+        }
         Outcome::Waiting(waiting) => conditions.set(READY, FALSE, waiting.reason, &waiting.message),
         Outcome::Unknown(waiting) => conditions.set(READY, UNKNOWN, waiting.reason, &waiting.message),
         Outcome::Reported(report) => {
             conditions.ready(report);
             conditions.notices(&report.notices);
+            push = push_status(stream, Some(report));
         }
     }
-    StreamStatus { observed_generation: stream.metadata.generation, conditions: conditions.list, path }
+    StreamStatus { observed_generation: stream.metadata.generation, conditions: conditions.list, path, push }
+}
+
+/// What a status says of a push; `None` of other streams.
+fn push_status(stream: &Stream, report: Option<&UnitReport>) -> Option<PushStatus> {
+    let output = stream.spec.output.push.as_ref()?;
+    let facts = report.and_then(|report| report.push.as_ref());
+    Some(PushStatus {
+        // A query may hold a token, whoever wrote it.
+        target: output.url.split('?').next().unwrap_or_default().to_owned(),
+        mode: facts.map(|facts| facts.mode.name().to_owned()),
+        since: facts.and_then(|facts| facts.since).map(time),
+        reconnects: report.map_or(0, |report| i64::try_from(report.reconnects).unwrap_or(i64::MAX)),
+        watch_url: output
+            .youtube
+            .as_ref()
+            .map(|youtube| format!("https://www.youtube.com/watch?v={}", youtube.video_id)),
+    })
 }
 
 /// The status of an archive.

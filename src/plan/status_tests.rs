@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::plan::report::RecordingFacts;
+use crate::plan::report::{PushFacts, PushMode, RecordingFacts};
 use crate::plan::resolve::{Environment, plan};
 
 const NOW: &str = "2026-11-21T12:00:00Z";
@@ -46,6 +46,7 @@ fn unit(kind: ObjectKind, state: UnitState, reason: Reason) -> UnitReport {
         reconnects: 0,
         media: None,
         recording: None,
+        push: None,
     }
 }
 
@@ -269,6 +270,34 @@ fn archives() {
     };
     let status = archive_status(&archive, Outcome::Reported(&report), at(NOW));
     assert_eq!(said(&status.conditions), ["Ready=False ArchiveLocked"]);
+}
+
+#[test]
+fn a_push_says_where_it_goes_and_what_it_sends() {
+    let push = json!({"url": "rtmp://a.example/live2?token=1", "youtube": {"videoId": "jfKfPfyJRdk"}});
+    let mut stream: Stream = object(json!({"cameraRef": {"name": "door"}, "output": {"push": push}}));
+    let mut report = unit(ObjectKind::Stream, UnitState::Running, Reason::Streaming);
+    report.reconnects = 2;
+    report.push = Some(PushFacts { mode: PushMode::Camera, since: Some(micros(NOW)) });
+    let status = stream_status(&stream, Outcome::Reported(&report), at(LATER));
+    assert_eq!(
+        serde_json::to_value(&status.push).ok(),
+        Some(json!({
+            "target": "rtmp://a.example/live2", "mode": "Camera", "since": NOW, "reconnects": 2,
+            "watchUrl": "https://www.youtube.com/watch?v=jfKfPfyJRdk"
+        }))
+    );
+    assert_eq!((said(&status.conditions), status.path.clone()), (vec!["Ready=True Streaming".to_owned()], None));
+    // Nothing is heard of it for a while: it stays as it was.
+    stream.status = Some(status.clone());
+    assert_eq!(stream_status(&stream, Outcome::Unheard, at(LATER)).push, status.push);
+    report.state = UnitState::Reconnecting;
+    report.reason = Reason::PushRefused;
+    report.push = Some(PushFacts { mode: PushMode::Reconnecting, since: None });
+    let status = stream_status(&stream, Outcome::Reported(&report), at(LATER));
+    assert_eq!(said(&status.conditions), ["Ready=False PushRefused"]);
+    assert_eq!(status.push.and_then(|push| push.mode).as_deref(), Some("Reconnecting"));
+    assert_eq!((Reason::PushRefused.code(), Reason::TargetUnreachable.code()), (Some(103), Some(102)));
 }
 
 #[test]

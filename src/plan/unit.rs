@@ -205,6 +205,8 @@ pub enum Work {
     Hls(Hls),
     /// A stream as Motion JPEG.
     Mjpeg(Mjpeg),
+    /// A stream that is sent to somebody else's server.
+    Push(Push),
     /// A recording into an archive.
     Record(Record),
 }
@@ -424,6 +426,42 @@ pub struct Mjpeg {
     /// Width to scale to, keeping the aspect ratio; absent = the camera's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub width: Option<i32>,
+}
+
+/// A push from the hub; pictures are never re-encoded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Push {
+    /// The camera whose hub is read.
+    pub camera: ObjectKey,
+    /// Where it is sent, without any secret; the scheme is the protocol.
+    pub url: String,
+    /// The stream key (RTMP) or stream identifier (SRT).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream_key: Option<SecretKey>,
+    /// Passphrase of an SRT session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passphrase: Option<SecretKey>,
+    /// What becomes of the sound.
+    pub audio: PushAudio,
+    /// Bits a second of sound that is encoded.
+    pub audio_bit_rate: u64,
+    /// What happens between attempts.
+    pub reconnect: Reconnect,
+}
+
+/// What becomes of the sound of a push.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PushAudio {
+    /// Copied where the protocol carries it, else AAC; silence where the target wants sound and there is none.
+    Auto,
+    /// As the camera sends it, if it sends any.
+    Copy,
+    /// AAC; silence where the target wants sound and there is none.
+    #[serde(rename = "AAC")]
+    Aac,
+    /// Left out.
+    None,
 }
 
 /// A recording.

@@ -69,6 +69,7 @@ impl Unit {
             reconnects: 0,
             media: None,
             recording: None,
+            push: None,
         });
         let vault = Arc::new(Vault::default());
         for (key, value) in secrets {

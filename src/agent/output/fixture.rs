@@ -131,6 +131,7 @@ impl Rig {
             reconnects: 0,
             media: None,
             recording: None,
+            push: None,
         });
         UnitContext {
             object,

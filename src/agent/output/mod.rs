@@ -8,6 +8,7 @@ pub mod hls;
 pub mod live_mp4;
 pub mod mjpeg;
 pub mod pictures;
+pub mod push;
 pub mod record;
 pub mod snapshot;
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Where sources may not connect to: the plan of a pod refuses what only the cluster itself should reach, so that a manifest
+//! Where sources and pushes may not connect to: the plan of a pod refuses what only the cluster itself should reach, so that a manifest
 //! cannot make an agent read it (server-side request forgery). Looks names up, and must not connect anywhere.
 
 use std::net::{IpAddr, Ipv6Addr};
@@ -41,7 +41,7 @@ impl Guard {
         self.refused.read().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
-    /// Looks a host up and sees that a source may connect to all of its addresses. FFmpeg looks it up again: a name whose
+    /// Looks a host up and sees that a source or a push may connect to all of its addresses. FFmpeg looks it up again: a name whose
     /// answer changes in between is not caught here, but by the pod's network policy.
     ///
     /// # Errors
@@ -60,8 +60,8 @@ impl Guard {
             let address = address.ip();
             if !self.allows(address) {
                 return Err(format!(
-                    "{host} is {address}, and a source in a cluster may not be on the pod itself, its node's link or the API \
-                     server; write the address that the camera has in its network"
+                    "{host} is {address}, and what a cluster connects to may not be on the pod itself, its node's link or the \
+                     API server; write the address that it has in its own network"
                 ));
             }
         }

@@ -1,4 +1,4 @@
-//! Runs one FFmpeg: own process group, a pipe for each track, its messages redacted line by line, and a stop that always ends
+//! Runs one FFmpeg, for a source or for a push: own process group, a pipe for each track, its messages redacted line by line, and a stop that always ends
 //! it. Must not know what the arguments mean or what comes out of the pipes.
 //!
 //! When this program dies without a chance to stop it (SIGKILL), FFmpeg ends by itself: its next write meets a pipe that
@@ -6,7 +6,7 @@
 //! be quicker but belongs to the thread that spawned, and asynchronous runtimes end threads while the program lives.)
 
 use std::collections::VecDeque;
-use std::io::{self, PipeWriter};
+use std::io::{self, PipeWriter, Write as _};
 use std::os::fd::OwnedFd;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use nix::unistd::Pid;
 use rustix::process::{Resource, Rlimit, prlimit};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::unix::pipe;
-use tokio::process::{Child, ChildStderr, Command};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -117,18 +117,55 @@ pub async fn spawn_behind(
     spawn_with(invocation, Stdio::from(track.into_blocking_fd()?), logs).await
 }
 
-async fn spawn_with(invocation: &Invocation, stdin: Stdio, logs: Arc<LogBuffer>) -> io::Result<(Process, Tracks)> {
-    let (video, video_end) = track_pipe(Some(VIDEO_PIPE_BYTES))?;
+/// What a process that sends is fed with, and what it tells.
+#[derive(Debug)]
+pub struct Ends {
+    /// Its standard input; dropped, the stream ends there.
+    pub media: ChildStdin,
+    /// Its standard output.
+    pub progress: ChildStdout,
+}
+
+/// Starts `ffmpeg` for sending. `options` is what it finds on the descriptor of that number; its redacted messages go to `logs`.
+pub fn spawn_sender(
+    arguments: &[String],
+    options: Option<(i32, &str)>,
+    secrets: &[String],
+    logs: Arc<LogBuffer>,
+) -> io::Result<(Process, Ends)> {
+    let mut command = command(arguments);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    if let Some((child_fd, options)) = options {
+        let (reader, mut writer) = io::pipe()?;
+        // Smaller than a pipe holds, so this does not wait for anybody to read it.
+        writer.write_all(options.as_bytes())?;
+        command
+            .fd_mappings(vec![FdMapping { parent_fd: OwnedFd::from(reader), child_fd }])
+            .map_err(io::Error::other)?;
+    }
+    let mut child = command.spawn()?;
+    drop(command);
+    let ends = child.stdin.take().zip(child.stdout.take()).map(|(media, progress)| Ends { media, progress });
+    let ends = ends.ok_or_else(|| io::Error::other("no pipes to FFmpeg"))?;
+    Ok((Process::watch(child, secrets, logs), ends))
+}
+
+fn command(arguments: &[String]) -> Command {
     let mut command = Command::new("ffmpeg");
     command
-        .args(&invocation.arguments)
+        .args(arguments)
         .env_clear()
         .envs(ENVIRONMENT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
-        .stdin(stdin)
-        .stdout(Stdio::from(video_end))
         .stderr(Stdio::piped())
         .process_group(0)
         .kill_on_drop(true);
+    command
+}
+
+async fn spawn_with(invocation: &Invocation, stdin: Stdio, logs: Arc<LogBuffer>) -> io::Result<(Process, Tracks)> {
+    let (video, video_end) = track_pipe(Some(VIDEO_PIPE_BYTES))?;
+    let mut command = command(&invocation.arguments);
+    command.stdin(stdin).stdout(Stdio::from(video_end));
     let mut mappings = Vec::new();
     let mut more = |wanted: bool, child_fd: i32| -> io::Result<Option<pipe::Receiver>> {
         if !wanted {
@@ -143,19 +180,11 @@ async fn spawn_with(invocation: &Invocation, stdin: Stdio, logs: Arc<LogBuffer>)
     let mut child = command.spawn()?;
     // The command holds our copies of the writing ends: without them gone, the end of FFmpeg would not be the end of the pipes.
     drop(command);
-    let group = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
     if let (Some(input), Some(mut stdin)) = (&invocation.input, child.stdin.take()) {
         // Smaller than a pipe holds, so this does not wait for FFmpeg to read it.
         stdin.write_all(input.as_bytes()).await?;
     }
-    let redactor = Redactor::new(invocation.secrets.iter().cloned());
-    let quiet = Arc::new(AtomicBool::new(false));
-    let (tell, failed) = watch::channel(0);
-    let messages = match child.stderr.take() {
-        Some(stderr) => tokio::spawn(read_messages(stderr, redactor, logs, quiet.clone(), tell)),
-        None => tokio::spawn(async { Vec::new() }),
-    };
-    Ok((Process { child, group, quiet, messages, failed }, Tracks { video, audio, spare }))
+    Ok((Process::watch(child, &invocation.secrets, logs), Tracks { video, audio, spare }))
 }
 
 async fn read_messages(
@@ -194,6 +223,19 @@ async fn read_messages(
 }
 
 impl Process {
+    /// Reads the messages of a process that has been started.
+    fn watch(mut child: Child, secrets: &[String], logs: Arc<LogBuffer>) -> Self {
+        let group = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
+        let redactor = Redactor::new(secrets.iter().cloned());
+        let quiet = Arc::new(AtomicBool::new(false));
+        let (tell, failed) = watch::channel(0);
+        let messages = match child.stderr.take() {
+            Some(stderr) => tokio::spawn(read_messages(stderr, redactor, logs, quiet.clone(), tell)),
+            None => tokio::spawn(async { Vec::new() }),
+        };
+        Self { child, group, quiet, messages, failed }
+    }
+
     /// Its process number, while it runs.
     pub fn id(&self) -> Option<u32> {
         self.child.id()

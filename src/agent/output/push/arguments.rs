@@ -1,0 +1,238 @@
+//! What FFmpeg is told for a push: plan and secrets → arguments, and the options that nobody but FFmpeg may see. Pure. A stream
+//! key, a stream identifier and a passphrase stand in no argument: they go through a pipe, as a file of options (`-fpre`).
+
+use std::fmt;
+
+use url::Url;
+
+use super::feed::Sound;
+use crate::plan::capability::Carrier;
+use crate::plan::unit::Push;
+
+/// The descriptor on which FFmpeg finds its secret options.
+pub const OPTIONS_FD: i32 = 3;
+/// The longest value that FFmpeg reads from a file of options.
+const LONGEST_VALUE: usize = 900;
+/// How long FFmpeg waits for the target by itself: later than our own rule, and what ends one whose parent is gone.
+const SILENCE_MICROS: &str = "30000000";
+/// What may wait in the kernel for the target: enough for fast lines that are long, and little enough that a slow target is
+/// noticed before the pictures are old. In bytes.
+const SEND_BUFFER: &str = "524288";
+/// SRT: how late a packet may be before the receiver gives it up, in microseconds. Its own default is for a local network.
+const SRT_LATENCY_MICROS: &str = "500000";
+
+/// The secrets of one attempt, as read just now.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Resolved {
+    /// Stream key or stream identifier.
+    pub stream_key: Option<String>,
+    /// Of an SRT session.
+    pub passphrase: Option<String>,
+}
+
+impl fmt::Debug for Resolved {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Resolved(…)")
+    }
+}
+
+/// What to start.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Invocation {
+    /// Arguments of `ffmpeg`: fragmented MP4 comes on descriptor 0, progress goes to 1.
+    pub arguments: Vec<String>,
+    /// What it reads on [`OPTIONS_FD`]; a secret.
+    pub options: Option<String>,
+    /// What must not be seen in its messages.
+    pub secrets: Vec<String>,
+    /// The host that it connects to.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+}
+
+impl fmt::Debug for Invocation {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Arguments never hold a secret; the rest may.
+        formatter.debug_struct("Invocation").field("arguments", &self.arguments).finish_non_exhaustive()
+    }
+}
+
+/// Why nothing can be started: one sentence that holds no secret.
+pub type Refusal = String;
+
+/// What to start for a push; `certificates` is the file of those that are trusted, where it is not FFmpeg's own.
+///
+/// # Errors
+/// When URL or secrets have a form that nothing can be sent with; only what came around the schema, or from a Secret.
+pub fn build(
+    push: &Push,
+    resolved: &Resolved,
+    sound: Sound,
+    certificates: Option<&str>,
+) -> Result<Invocation, Refusal> {
+    let unreadable = || "the URL cannot be read; write rtmp://host/app".to_owned();
+    let url = Url::parse(&push.url).map_err(|_| unreadable())?;
+    let carrier = Carrier::of_push(&push.url).ok_or_else(unreadable)?;
+    let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(unreadable)?.to_owned();
+    let key = plain(resolved.stream_key.as_deref(), "stream key")?;
+    let passphrase = plain(resolved.passphrase.as_deref(), "passphrase")?;
+
+    let mut arguments = Vec::new();
+    let mut add = |more: &[&str]| arguments.extend(more.iter().map(|argument| (*argument).to_owned()));
+    add(&["-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+error", "-threads", "1"]);
+    add(&["-progress", "pipe:1", "-stats_period", "1"]);
+    // The header says all that there is to know of the tracks.
+    add(&["-protocol_whitelist", "pipe", "-probesize", "32", "-analyzeduration", "0", "-fpsprobesize", "0"]);
+    add(&["-f", "mp4", "-i", "pipe:0", "-map", "0:v:0", "-c:v", "copy"]);
+    let bit_rate = push.audio_bit_rate.to_string();
+    match sound {
+        Sound::Left => add(&["-an"]),
+        Sound::Copied | Sound::Silence => add(&["-map", "0:a:0", "-c:a", "copy"]),
+        Sound::Encoded => {
+            add(&["-map", "0:a:0", "-c:a", "aac", "-b:a", &bit_rate]);
+            // Holes become silence; rates below 16 kHz are more than some players take.
+            add(&["-af", "aresample=async=1,aformat=sample_rates=16000|22050|24000|32000|44100|48000"]);
+        }
+    }
+    add(&["-map_metadata", "-1", "-map_chapters", "-1"]);
+    // Sound that stops must not hold pictures back for ten seconds.
+    add(&["-max_interleave_delta", "500000", "-flush_packets", "1"]);
+    let mut options = Vec::new();
+    let target = push.url.clone();
+    let default_port = match carrier {
+        Carrier::Rtmp => {
+            let secure = url.scheme() == "rtmps";
+            add(&["-protocol_whitelist", if secure { "rtmps,tls,tcp" } else { "rtmp,tcp" }]);
+            add(&["-rw_timeout", SILENCE_MICROS, "-send_buffer_size", SEND_BUFFER]);
+            add(&["-flvflags", "no_duration_filesize"]);
+            if secure {
+                add(&["-tls_verify", "1"]);
+                if let Some(file) = certificates {
+                    add(&["-ca_file", file]);
+                }
+            }
+            if let Some(key) = key {
+                let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
+                options.push(format!("rtmp_app={}{query}", url.path().trim_matches('/')));
+                options.push(format!("rtmp_playpath={key}"));
+            }
+            add(&["-f", "flv"]);
+            if secure { 443 } else { 1935 }
+        }
+        Carrier::Srt => {
+            add(&["-protocol_whitelist", "srt,udp"]);
+            add(&["-mode", "caller", "-latency", SRT_LATENCY_MICROS, "-pkt_size", "1316"]);
+            options.extend(key.map(|key| format!("srt_streamid={key}")));
+            options.extend(passphrase.map(|passphrase| format!("passphrase={passphrase}")));
+            add(&["-f", "mpegts"]);
+            0
+        }
+        _ => {
+            add(&["-protocol_whitelist", "rtsp,rtp,tcp"]);
+            add(&["-rtsp_transport", "tcp", "-f", "rtsp"]);
+            554
+        }
+    };
+    if !options.is_empty() {
+        add(&["-fpre", &format!("/dev/fd/{OPTIONS_FD}")]);
+    }
+    add(&[&target]);
+    let mut secrets: Vec<String> = key.into_iter().chain(passphrase).map(str::to_owned).collect();
+    secrets.extend(url.query().map(str::to_owned));
+    // A key may carry parameters of its own.
+    secrets.extend(
+        key.into_iter().flat_map(|key| key.split(['?', '&', '='])).filter(|part| part.len() >= 8).map(str::to_owned),
+    );
+    Ok(Invocation {
+        arguments,
+        options: (!options.is_empty()).then(|| options.join("\n") + "\n"),
+        secrets,
+        host: host.trim_matches(['[', ']']).to_owned(),
+        port: url.port().unwrap_or(default_port),
+    })
+}
+
+/// Refuses what could end a line of the options; one line break at the end, as editors add it, is dropped.
+fn plain<'a>(value: Option<&'a str>, what: &str) -> Result<Option<&'a str>, Refusal> {
+    let Some(value) = value else { return Ok(None) };
+    let value = value.trim_end_matches(['\r', '\n']);
+    if value.is_empty() {
+        return Err(format!("the {what} is empty; store it in the Secret"));
+    }
+    if value.chars().any(char::is_control) {
+        return Err(format!("the {what} has a control character; store it without a line break"));
+    }
+    if value.len() > LONGEST_VALUE {
+        return Err(format!("the {what} is longer than {LONGEST_VALUE} bytes"));
+    }
+    Ok(Some(value))
+}
+
+/// Where a push goes, for people: without path, query and key.
+pub fn target(url: &str) -> String {
+    let end = url.find("://").map_or(0, |at| at + 3);
+    let authority = url[end..].find(['/', '?', '#']).map_or(url.len(), |at| end + at);
+    url[..authority].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::unit::{ObjectKey, PushAudio, Reconnect};
+
+    fn push(url: &str) -> Push {
+        Push {
+            camera: ObjectKey::new("shop", "door"),
+            url: url.into(),
+            stream_key: None,
+            passphrase: None,
+            audio: PushAudio::Auto,
+            audio_bit_rate: 128_000,
+            reconnect: Reconnect { initial_delay_ms: 1000, max_delay_ms: 30_000, max_attempts: None },
+        }
+    }
+
+    #[test]
+    fn keys_stand_in_the_options_and_in_no_argument() {
+        let resolved =
+            Resolved { stream_key: Some("abcd-1234-efgh\n".into()), passphrase: Some("hush hush hush".into()) };
+        for (url, options) in [
+            ("rtmp://h.example/live2", "rtmp_app=live2\nrtmp_playpath=abcd-1234-efgh\n"),
+            ("rtmps://h.example/live2/?backup=1", "rtmp_app=live2?backup=1\nrtmp_playpath=abcd-1234-efgh\n"),
+            ("srt://h.example:8890", "srt_streamid=abcd-1234-efgh\npassphrase=hush hush hush\n"),
+        ] {
+            let made = build(&push(url), &resolved, Sound::Silence, None).unwrap();
+            assert_eq!(made.options.as_deref(), Some(options));
+            assert!(!made.arguments.iter().any(|argument| argument.contains("abcd") || argument.contains("hush")));
+            assert!(!format!("{made:?} {resolved:?}").contains("abcd"));
+            assert!(made.secrets.contains(&"abcd-1234-efgh".to_owned()));
+        }
+    }
+
+    #[test]
+    fn where_it_goes() {
+        for (url, host, port) in [
+            ("rtmp://192.0.2.1/live/door", "192.0.2.1", 1935),
+            ("rtmps://h.example/live2", "h.example", 443),
+            ("rtmp://[2001:db8::1]:1936/live", "2001:db8::1", 1936),
+            ("srt://h.example:8890", "h.example", 8890),
+            ("rtsp://h.example:8554/door", "h.example", 8554),
+            ("rtsp://h.example/door", "h.example", 554),
+        ] {
+            let made = build(&push(url), &Resolved::default(), Sound::Left, None).unwrap();
+            assert_eq!((made.host.as_str(), made.port), (host, port));
+            assert_eq!((made.options, made.arguments.last().map(String::as_str)), (None, Some(url)));
+        }
+        assert_eq!(target("rtmp://h.example:1935/live2?x=1"), "rtmp://h.example:1935");
+    }
+
+    #[test]
+    fn secrets_that_cannot_be_handed_over_are_refused() {
+        for key in ["", "\n", "a\nb", &"x".repeat(1000)] {
+            let resolved = Resolved { stream_key: Some(key.into()), passphrase: None };
+            let refused = build(&push("rtmp://h/live"), &resolved, Sound::Left, None).unwrap_err();
+            assert!(refused.contains("stream key"), "{refused}");
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Silence as AAC low complexity (ISO/IEC 14496-3): a sound track for targets that want one and cameras that have none. The
+//! access units stand here ready made; must not encode anything.
+
+use bytes::{BufMut as _, Bytes};
+
+use super::fmp4::boxes::{write_box, write_full_box};
+use super::frame::{Codec, TrackConfiguration};
+
+/// Samples a second.
+pub const SAMPLE_RATE: u32 = 44_100;
+/// Samples of one access unit.
+pub const SAMPLES: u32 = 1024;
+/// `AudioSpecificConfig`: AAC LC, 44 100 Hz, two channels.
+const SPECIFIC: [u8; 2] = [0x12, 0x10];
+/// One access unit: a channel pair element whose two channels hold no spectral data, and the end.
+const ACCESS_UNIT: [u8; 6] = [0x21, 0x10, 0x04, 0x60, 0x8c, 0x1c];
+
+/// One access unit of [`SAMPLES`] samples of silence.
+pub fn access_unit() -> Bytes {
+    Bytes::from_static(&ACCESS_UNIT)
+}
+
+/// The configuration of such a track; its times are in samples.
+pub fn configuration() -> TrackConfiguration {
+    let mut entry = Vec::new();
+    write_box(&mut entry, *b"mp4a", |out| {
+        out.put_bytes(0, 6);
+        out.put_u16(1);
+        out.put_bytes(0, 8);
+        out.put_u16(2);
+        out.put_u16(16);
+        out.put_u32(0);
+        out.put_u32(SAMPLE_RATE << 16);
+        // The descriptors of ISO/IEC 14496-1 §7.2.6: elementary stream, decoder configuration, decoder specific information, sync
+        // layer.
+        write_full_box(out, *b"esds", 0, 0, |out| {
+            let specific = SPECIFIC.len() as u8;
+            out.put_slice(&[3, 3 + (2 + 13 + 2 + specific) + 3, 0, 0, 0]);
+            // MPEG-4 audio, an audio stream; no buffer, no bit rates.
+            out.put_slice(&[4, 13 + 2 + specific, 0x40, 0x15]);
+            out.put_bytes(0, 11);
+            out.put_slice(&[5, specific]);
+            out.put_slice(&SPECIFIC);
+            out.put_slice(&[6, 1, 2]);
+        });
+    });
+    TrackConfiguration {
+        codec: Codec::Aac,
+        timescale: SAMPLE_RATE,
+        sample_entry: entry.into(),
+        codec_string: "mp4a.40.2".into(),
+        width: 0,
+        height: 0,
+        sample_rate: SAMPLE_RATE,
+        channels: 2,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::audio;
+    use crate::media::fmp4::reader::{Event, Limits, Reader};
+    use crate::media::fmp4::writer::write_header;
+    use crate::media::frame::Configuration;
+
+    #[test]
+    fn its_configuration_reads_back_as_what_it_is() {
+        let silence = std::sync::Arc::new(configuration());
+        let configuration = Configuration { generation: 0, video: silence.clone(), audio: Some(silence.clone()) };
+        let mut reader = Reader::new(Limits::default());
+        reader.feed(&write_header(&configuration, true));
+        let Some(Event::Tracks(tracks)) = reader.next_event().unwrap() else { panic!("no tracks") };
+        let read = audio::configuration(tracks.iter().find(|track| track.id == 2).unwrap()).unwrap();
+        assert_eq!((read.codec, read.sample_rate, read.channels), (Codec::Aac, SAMPLE_RATE, 2));
+        assert_eq!(read.sample_entry, silence.sample_entry);
+    }
+}
