@@ -20,6 +20,7 @@ mod https;
 mod inputs;
 mod live;
 mod page;
+mod push;
 mod recorded;
 mod retention;
 mod secrets;

@@ -53,6 +53,15 @@ pub fn mjpeg(name: &str, camera: &str) -> String {
     )
 }
 
+/// A camera's push, tried again every 200 ms to 1 s; `push` is more of `output.push`, and `spec` more lines of `spec`.
+pub fn push(name: &str, camera: &str, url: &str, push: &str, spec: &str) -> String {
+    let spec: String = spec.lines().map(|line| format!("  {line}\n")).collect();
+    format!(
+        "---\napiVersion: camera-operator.dev/v1alpha1\nkind: Stream\nmetadata:\n  name: {name}\nspec:\n  cameraRef:\n    name: {camera}\n  \
+         output:\n    push:\n      url: {url}\n      reconnect: {{initialDelay: 200ms, maxDelay: 1s}}\n      {push}\n{spec}"
+    )
+}
+
 /// A recording around the clock, in files of 10 s.
 pub fn recording(name: &str, camera: &str) -> String {
     recording_with(name, camera, "")

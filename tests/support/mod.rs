@@ -25,6 +25,7 @@ pub mod program;
 pub mod rtsp_server;
 pub mod service;
 pub mod tap;
+pub mod target;
 pub mod token;
 
 use std::time::{Duration, Instant};

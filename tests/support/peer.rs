@@ -14,10 +14,15 @@ use nix::unistd::Pid;
 use super::{free_port, wait};
 
 /// A process and all that it starts, ended as a power cut would when dropped.
-struct Group(Child);
+pub(super) struct Group(Child);
 
 impl Group {
-    fn spawn(command: &mut Command) -> Self {
+    /// Sends a signal to all of it.
+    pub(super) fn signal(&self, signal: Signal) {
+        let _ = killpg(Pid::from_raw(i32::try_from(self.0.id()).unwrap()), signal);
+    }
+
+    pub(super) fn spawn(command: &mut Command) -> Self {
         let shown = format!("{command:?}");
         Self(command.process_group(0).spawn().unwrap_or_else(|error| panic!("{shown}: {error}")))
     }
@@ -32,7 +37,7 @@ impl Drop for Group {
 }
 
 /// Starts a script of this folder and waits for the line by which it says that it is there.
-fn script(name: &str, arguments: &[String], first_line: Option<&str>, stdin: Stdio) -> Group {
+pub(super) fn script(name: &str, arguments: &[String], first_line: Option<&str>, stdin: Stdio) -> Group {
     let mut command = Command::new("/usr/bin/python3");
     command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support").join(name)).args(arguments);
     let mut group = Group::spawn(command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::null()));
@@ -96,7 +101,7 @@ fn relay(source: &str, output: &[&str]) -> Group {
 }
 
 /// Starts an nginx of our own with this configuration.
-fn nginx(folder: &Path, port: u16, configuration: &str) -> Group {
+pub(super) fn nginx(folder: &Path, port: u16, configuration: &str) -> Group {
     let path = folder.join("nginx.conf");
     let text = format!(
         "daemon off;\npid {0}/nginx.pid;\nerror_log {0}/error.log;\nworker_processes 1;\n{configuration}",
