@@ -11,8 +11,7 @@ use super::report::Reason;
 use super::unit::{
     ArchivePlan, Credentials, DeclaredRecording, Engine, Hls, Ingest, Location, Mjpeg, ObjectKey, ObjectKind,
     ObjectRef, Plan, Push, PushAudio, Reconnect, Record, RecordMode, RetentionRules, RetentionSchedule, RtspTransport,
-    SecretKey,
-    Source, Unit, Work,
+    SecretKey, Source, Unit, Work,
 };
 use crate::api::camera::{self, V4l2Format};
 use crate::api::recording::Retention;
