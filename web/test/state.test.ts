@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import type { Camera, Condition, Recording, Stream } from "../src/api/objects";
-import { bestStream, mediaInWords, noticesOf, percent, reasonInWords, recordingBadge, sourceOf, stateOf } from "../src/model/state";
+import { bestStream, mediaInWords, noticesOf, outputInWords, percent, reasonInWords, recordingBadge, sourceOf, stateOf } from "../src/model/state";
 
 const at = "2026-11-21T01:02:03Z";
 const condition = (type: string, status: Condition["status"], reason: string, message = ""): Condition => ({
@@ -98,4 +98,9 @@ test("the stream that plays first is ready and has the least delay", () => {
   expect(bestStream([mjpeg, plain, low])).toBe(low);
   expect(bestStream([mjpeg, stream("low", { hls: { lowLatency: true } }, false)])).toBe(mjpeg);
   expect(bestStream([])).toBeUndefined();
+  const push = stream("push", { push: { url: "rtmp://192.0.2.1/live" } }, true);
+  const waiting = stream("waits", { hls: {} }, false);
+  expect(bestStream([push, waiting])).toBe(waiting);
+  expect(bestStream([push])).toBeUndefined();
+  expect(outputInWords(push)).toBe("Push to rtmp://192.0.2.1/live");
 });

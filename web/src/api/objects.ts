@@ -49,10 +49,15 @@ export interface Stream {
     readonly output: {
       readonly hls?: { readonly lowLatency?: boolean; readonly segmentDuration?: string };
       readonly mjpeg?: { readonly framesPerSecond?: number };
+      readonly push?: { readonly url: string };
     };
     readonly suspend?: boolean;
   };
-  readonly status?: { readonly conditions?: readonly Condition[]; readonly path?: string };
+  readonly status?: {
+    readonly conditions?: readonly Condition[];
+    readonly path?: string;
+    readonly push?: { readonly target: string; readonly watchUrl?: string };
+  };
 }
 
 export interface Gap {

@@ -39,6 +39,11 @@ const REASONS: Readonly<Record<string, Words>> = {
   NotFound: { label: "Path not found", tone: "bad", code: 101 },
   CredentialRefused: { label: "Password refused", tone: "bad", code: 103 },
   SecretMissing: { label: "Secret missing", tone: "bad" },
+  TargetUnreachable: { label: "Target unreachable", tone: "warning", code: 102 },
+  TargetBusy: { label: "Target busy", tone: "warning", code: 102 },
+  PushStalled: { label: "Target stalled", tone: "warning", code: 102 },
+  PushEnded: { label: "Ended by the target", tone: "warning", code: 102 },
+  PushRefused: { label: "Refused by the target", tone: "bad", code: 103 },
   FFmpegFailed: { label: "FFmpeg failed", tone: "warning", code: 102 },
   FFmpegMissing: { label: "FFmpeg missing", tone: "bad", code: 102 },
   ReconnectLimitReached: { label: "Given up", tone: "bad", code: 104 },
@@ -164,6 +169,11 @@ export function percent(share: string): string {
   return `${share.replace(/\s*%$/, "")}\u202f%`;
 }
 
+/** Whether a page can play a stream; a push goes elsewhere. */
+export function isPlayable(stream: Stream): boolean {
+  return stream.spec.output.push === undefined;
+}
+
 /** Which stream a page plays first: low latency HLS, HLS, MJPEG; those that are ready before those that are not. */
 export function bestStream(streams: readonly Stream[]): Stream | undefined {
   const rank = (stream: Stream): number => {
@@ -171,12 +181,13 @@ export function bestStream(streams: readonly Stream[]): Stream | undefined {
     const kind = hls ? (hls.lowLatency === true ? 0 : 1) : mjpeg ? 2 : 3;
     return kind + (stateOf(stream).tone === "ok" ? 0 : 10);
   };
-  return [...streams].sort((one, other) => rank(one) - rank(other))[0];
+  return streams.filter(isPlayable).sort((one, other) => rank(one) - rank(other))[0];
 }
 
 /** What a stream is, in words. */
 export function outputInWords(stream: Stream): string {
-  const { hls, mjpeg } = stream.spec.output;
+  const { hls, mjpeg, push } = stream.spec.output;
+  if (push) return `Push to ${stream.status?.push?.target ?? push.url}`;
   if (hls) return hls.lowLatency === true ? "HLS, low latency" : "HLS";
   return mjpeg ? "MJPEG" : "Stream";
 }

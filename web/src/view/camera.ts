@@ -3,7 +3,7 @@
 
 import { serverNow } from "../api/client";
 import { keyOf, namespaceOf, type Camera, type Recording, type Stream } from "../api/objects";
-import { bestStream, mediaInWords, noticesOf, outputInWords, sourceOf, stateOf } from "../model/state";
+import { bestStream, isPlayable, mediaInWords, noticesOf, outputInWords, sourceOf, stateOf } from "../model/state";
 import type { Store } from "../model/store";
 import { duration } from "../model/time";
 import { h, icon, setAttribute, setText } from "./dom";
@@ -132,7 +132,7 @@ export class CameraView {
     this.#trouble.hidden = trouble === "" || (state.tone === "busy" && state.message === "");
     setAttribute(this.#trouble, "data-tone", state.tone === "ok" ? "warning" : state.tone);
     this.#player.notice = state.tone === "ok" ? "" : state.tone === "idle" ? "Stopped" : state.label;
-    this.#showOutputs(streams);
+    this.#showOutputs(streams.filter(isPlayable));
     this.#history.update(recordings);
     this.#lists.update(streams, recordings);
     this.#log.update([camera, ...streams, ...recordings]);

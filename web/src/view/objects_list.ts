@@ -119,6 +119,10 @@ interface Link {
 }
 
 function describeStream(stream: Stream): { detail: string; links: readonly Link[]; warning: string } {
+  if (stream.spec.output.push) {
+    const watch = stream.status?.push?.watchUrl;
+    return { detail: outputInWords(stream), links: watch === undefined ? [] : [{ href: watch, text: watch }], warning: "" };
+  }
   const file = stream.spec.output.hls ? "index.m3u8" : "stream.mjpeg";
   const path = `${mediaPathOf(stream)}/${file}`;
   return { detail: outputInWords(stream), links: [{ href: path, text: path }], warning: "" };
