@@ -6,6 +6,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 
 use crate::api::API_VERSION;
@@ -78,7 +79,7 @@ impl Sender {
         while let Some((object, told)) = self.0.recv().await {
             let event = Event {
                 type_: told.type_,
-                action: told.reason.clone(),
+                action: action(&told.reason, &told.note),
                 reason: told.reason,
                 note: Some(told.note),
                 secondary: None,
@@ -89,5 +90,24 @@ impl Sender {
                 Err(_) => tracing::debug!("an event cannot be sent: no answer"),
             }
         }
+    }
+}
+
+/// What the recorder tells events apart by, beside object and reason: it counts those up that have the same, whatever their notes
+/// say, and shows the first note. Something else that is said is another event.
+fn action(reason: &str, note: &str) -> String {
+    let digest = Sha256::digest(note);
+    format!("{reason}-{:02x}{:02x}{:02x}", digest[0], digest[1], digest[2])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::action;
+
+    #[test]
+    fn what_is_said_differently_is_another_event() {
+        assert_eq!(action("RollOut", "image: a → b"), action("RollOut", "image: a → b"));
+        assert_ne!(action("RollOut", "image: a → b"), action("RollOut", "image: b → c"));
+        assert!(action("RollOut", "").starts_with("RollOut-"), "a person can read it");
     }
 }

@@ -233,12 +233,18 @@ fn an_edit_changes_what_it_must_and_nothing_else(cluster: &Cluster) {
     // What people ask for of the pod is rolled out at once, with the reason in an event.
     let edit = json!({"spec": {"pod": {"nodeSelector": {"zone": "a"}}}});
     changed("camera/yard", &edit, &["configmap/yard-camera", "deployment/yard-camera"]);
-    wait("the event that names the reason", || {
-        let events = cluster.list(namespace, "events.events.k8s.io", "");
-        let rolled =
-            events.iter().find(|event| event["reason"] == "RollOut" && event["regarding"]["name"] == "yard")?;
-        rolled["note"].as_str()?.contains("nodeSelector").then_some(())
-    });
+    let await_reason = |reason: &str| {
+        wait("the event that names the reason", || {
+            let events = cluster.list(namespace, "events.events.k8s.io", "");
+            let mut rolled =
+                events.iter().filter(|event| event["reason"] == "RollOut" && event["regarding"]["name"] == "yard");
+            rolled.any(|event| event["note"].as_str().unwrap_or_default().contains(reason)).then_some(())
+        });
+    };
+    await_reason("nodeSelector");
+    let edit = json!({"spec": {"pod": {"nodeSelector": {"zone": "b"}}}});
+    changed("camera/yard", &edit, &["configmap/yard-camera", "deployment/yard-camera"]);
+    await_reason("a → b");
     // What is not wanted any more is gone, also from an object that was not written since it was made.
     cluster.apply(namespace, &SHOP.split("---").next().unwrap().replace("yard", "porch"));
     let porch = wait("another camera", || cluster.get(namespace, "deployment/porch-camera"));
