@@ -156,6 +156,7 @@ fn report_on(plan: &Plan, plan_hash: String, sequence: u64) -> Report {
             audio_codec: Some("AAC".to_owned()),
         }),
         recording: None,
+        push: None,
     };
     Report { plan_hash, sequence, units: plan.units.iter().map(unit).collect(), ..Report::default() }
 }
