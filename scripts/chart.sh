@@ -104,7 +104,7 @@ refused() {
 definitions() {
     need_helm
     render --show-only templates/crds.yaml >"$work/rendered"
-    if [ "$(grep -c '^    helm.sh/resource-policy: keep$' "$work/rendered")" -ne "$(find crds -name '*.yaml' ! -name alertroutes.yaml | wc -l)" ]; then
+    if [ "$(grep -c '^    helm.sh/resource-policy: keep$' "$work/rendered")" -ne "$(find crds -name '*.yaml' | wc -l)" ]; then
         echo "   not every definition is kept at uninstall"
         return 1
     fi
@@ -113,14 +113,14 @@ definitions() {
         /^metadata:$/ { print; inside = 1; next }
         inside && /^  name: / { inside = 0 }
         !inside { print }' "$work/rendered" >"$work/bare"
-    find crds -name '*.yaml' ! -name alertroutes.yaml | sort | xargs cat | diff -u - "$work/bare"
+    find crds -name '*.yaml' | sort | xargs cat | diff -u - "$work/bare"
 }
 
 schemas() {
     need_helm
     need kubeconform "scripts/install.sh chart builds it, with Go"
     local definitions=.cache/tools/share/definitions
-    if [ ! -e "$definitions/application-crd.yaml" ] || [ ! -e "$definitions/monitoring.coreos.com_podmonitors.yaml" ]; then
+    if [ ! -e "$definitions/application-crd.yaml" ] || [ ! -e "$definitions/monitoring.coreos.com_alertmanagerconfigs.yaml" ]; then
         echo "   the definitions of Prometheus' and Argo CD's kinds are missing (scripts/install.sh chart fetches them, with Go)"
         exit 77
     fi
@@ -130,7 +130,7 @@ schemas() {
         render_variant "$variant" >"$work/$variant.yaml"
     done
     kubeconform -strict -summary -schema-location "$work/schemas/{{ .ResourceKind }}{{ .KindSuffix }}.json" \
-        "$work"/*.yaml examples/*.yaml examples/argocd/*.yaml
+        "$work"/*.yaml examples/*.yaml examples/argocd/*.yaml examples/prometheus/*.yaml
 }
 
 alerts() {
@@ -191,7 +191,7 @@ kustomize_check() {
     done
     kustomize_build examples/argocd/health >"$work/health.yaml"
     local kind
-    for kind in Camera Stream Archive Recording; do
+    for kind in Camera Stream Archive Recording AlertRoute; do
         grep -q "^  resource.customizations.health.camera-operator.dev_$kind: |" "$work/health.yaml" ||
             { echo "   Argo CD is told nothing of the health of a $kind"; status=1; }
     done

@@ -141,11 +141,11 @@ install_test() {
     fi
     local nginx_was_there=yes
     [ -z "$(missing_packages nginx)" ] || nginx_was_there=no
-    # Camera: GStreamer's RTSP server. RTMP: nginx. Full disk: mkfs.ext4 and mount. Processes: ps. Clocks that jump: faketime.
+    # Camera: GStreamer's RTSP server. RTMP: nginx. Mail: aiosmtpd. Full disk: mkfs.ext4 and mount. Processes: ps. Clocks that jump: faketime.
     install_packages ca-certificates faketime fonts-dejavu-core procps e2fsprogs mount \
         python3 python3-gi gir1.2-gst-rtsp-server-1.0 gir1.2-gst-plugins-base-1.0 gstreamer1.0-plugins-base \
         gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-x gstreamer1.0-libav \
-        nginx libnginx-mod-rtmp
+        nginx libnginx-mod-rtmp python3-aiosmtpd
     # The tests start an nginx of their own; the package's service would hold port 80 for nothing.
     if [ "$nginx_was_there" = no ] && [ -d /run/systemd/system ]; then
         systemctl disable --now --quiet nginx || true
@@ -197,7 +197,8 @@ install_chart() {
         install_go_program kustomize "sigs.k8s.io/kustomize/kustomize/v5@$kustomize_version"
         local monitoring=example/prometheus-operator-crd/monitoring.coreos.com_
         install_definitions "github.com/prometheus-operator/prometheus-operator@$prometheus_operator_version" \
-            "${monitoring}prometheusrules.yaml" "${monitoring}servicemonitors.yaml" "${monitoring}podmonitors.yaml"
+            "${monitoring}prometheusrules.yaml" "${monitoring}servicemonitors.yaml" "${monitoring}podmonitors.yaml" \
+            "${monitoring}alertmanagerconfigs.yaml"
         install_definitions "github.com/argoproj/argo-cd/v3@$argocd_version" manifests/crds/application-crd.yaml
     else
         say "Go is missing (https://go.dev/dl), so Helm, kubeconform and Kustomize are not built, and what needs them is not checked."

@@ -10,8 +10,8 @@
 //! | [`plan`] | pure: objects → validated plans (the contract to the data plane), reports → conditions (the contract back). |
 //! | [`archive`] | the recordings on disk: layout, index, coverage, retention, export, recovery. |
 //! | [`agent`] | the data plane: sources → hub → outputs, supervised; applies a changed plan by difference. |
+//! | [`alert`] | conditions → alerts → who is told what (pure); and the receivers that tell them. |
 //! | [`operator`] | the control plane of a cluster: plans become objects, objects' states become statuses. |
-//! | [`alert`] | pure: conditions → alerts → who is told what; and the receivers that tell them. |
 //! | [`check`] | validates manifests offline as the API server would. |
 //! | [`gateway`] | HTTP for people and apps: REST API, live and recorded media, the page. |
 //! | [`local`] | `camera-operator run`: control plane, agent and gateway in one process, from files. |

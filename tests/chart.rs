@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use camera_operator::alert::own_name;
 use camera_operator::operator::build::settings::DefaultResources;
 use serde::Deserialize as _;
 use serde_json::Value;
@@ -41,4 +42,33 @@ fn the_charts_defaults_for_media_pods_are_the_programs() {
     let file: Value = serde_yaml::from_str(text).expect("YAML");
     let resources = DefaultResources::deserialize(&file["resources"]).expect("resources");
     assert_eq!(resources, DefaultResources::default());
+}
+
+/// Alerts of the chart that speak of what the operator itself cannot see of its objects' conditions.
+const ONLY_PROMETHEUS: [&str; 3] = ["CameraReconnecting", "ObjectsNotReady", "OperatorUnhealthy"];
+/// Alerts of routes that need no rule: Prometheus tells of the camera or the recording under another name.
+const ONLY_ROUTES: [&str; 4] = ["CredentialRefused", "ReconnectLimitReached", "StreamDown", "RecordingGap"];
+
+#[test]
+fn the_charts_alerts_have_the_names_that_routes_know() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/camera-operator/files/alerts.yaml");
+    let text = std::fs::read_to_string(file).expect("the rules");
+    let rules: Value = serde_yaml::from_str(&text).expect("YAML");
+    let groups = rules["groups"].as_array().expect("groups");
+    let of_chart: std::collections::BTreeSet<&str> = groups
+        .iter()
+        .flat_map(|group| group["rules"].as_array().expect("rules"))
+        .filter_map(|rule| rule["alert"].as_str())
+        .collect();
+    for name in &of_chart {
+        let is_known = own_name(name).is_some();
+        assert_ne!(is_known, ONLY_PROMETHEUS.contains(name), "{name}: known to routes: {is_known}");
+    }
+    let definition = camera_operator::api::crds::all().into_iter().find(|one| one.spec.names.plural == "alertroutes");
+    let schema = camera_operator::api::crds::schema(&definition.expect("a definition"));
+    let names = &schema["properties"]["spec"]["properties"]["match"]["properties"]["alerts"]["items"];
+    let names = names["enum"].as_array().or_else(|| names["oneOf"].as_array()).expect("names");
+    for name in names.iter().filter_map(Value::as_str) {
+        assert_ne!(of_chart.contains(name), ONLY_ROUTES.contains(&name), "{name}: in the chart or not");
+    }
 }

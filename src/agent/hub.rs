@@ -337,6 +337,31 @@ impl Hub {
         found.map(|configuration| (configuration, frames))
     }
 
+    /// The frames of the last GOP that came, video only, whether or not its run has ended since. `None` when nothing of it is left.
+    pub fn last_gop(&self) -> Option<(Arc<Configuration>, Vec<Arc<Frame>>)> {
+        let ring = self.shared.ring();
+        let mut found: Option<Arc<Configuration>> = None;
+        let mut frames = Vec::new();
+        for entry in ring.entries.iter().rev() {
+            let Entry::Frame { frame, configuration } = entry else { continue };
+            if frame.track != TrackKind::Video {
+                continue;
+            }
+            let of_another = found.as_ref().is_some_and(|known| !Arc::ptr_eq(known, configuration));
+            if of_another {
+                // The last configuration has no key frame left.
+                return None;
+            }
+            found.get_or_insert_with(|| configuration.clone());
+            frames.push(frame.clone());
+            if frame.is_video_key() {
+                frames.reverse();
+                return found.map(|configuration| (configuration, frames));
+            }
+        }
+        None
+    }
+
     /// Whether key frames are so far apart that the byte cap cannot hold a GOP: new readers must wait for the next one.
     pub fn key_evicted(&self) -> bool {
         self.shared.ring().key_evicted

@@ -1,5 +1,6 @@
 //! Our objects and their conditions → the alerts that stand now. Pure. An object of which nothing certain is known (it has just
-//! been declared, its agent cannot be asked, its camera is down) leaves its alerts as they were.
+//! been declared, its agent cannot be asked) leaves its alerts as they were. What fails because its camera or its archive does
+//! names that as its cause, so that a person hears of the one and reads what else it hits.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,11 +9,10 @@ use serde_json::Value;
 
 use super::{Alert, AlertKey};
 use crate::api::alert_route::{AlertName, Severity};
+use crate::api::condition::{self, Condition, FALSE, READY, TRUE, UNKNOWN};
+use crate::api::{Archive, Camera, DEFAULT_ARCHIVE, Recording, Stream};
 use crate::plan::report::Reason;
 use crate::plan::unit::{ObjectKey, ObjectKind, ObjectRef};
-
-/// Share of a day, in hundredths of a percent, below which a recording missed its objective: 99.9 %, as in the chart's rules.
-const COVERAGE_OBJECTIVE: f64 = 99.9;
 
 /// What is known of all objects at one instant.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -23,26 +23,29 @@ pub struct Observed {
     pub undecided: BTreeSet<ObjectRef>,
 }
 
-/// What the objects, as Kubernetes shapes them, say at `now`.
-pub fn observe<'a>(objects: impl IntoIterator<Item = (&'a ObjectRef, &'a Value)> + Clone, now: Timestamp) -> Observed {
-    let cameras_not_ready: BTreeSet<&ObjectKey> = objects
-        .clone()
-        .into_iter()
-        .filter(|(reference, object)| {
-            reference.kind == ObjectKind::Camera && ready(object).is_none_or(|one| one.status != "True")
-        })
-        .map(|(reference, _)| &reference.key)
-        .collect();
-    let mut observed = Observed::default();
-    for (reference, object) in objects {
-        let camera = object["spec"]["cameraRef"]["name"].as_str();
-        let camera = camera.map(|name| ObjectKey::new(reference.key.namespace.clone(), name));
-        let camera_is_down = camera.is_some_and(|camera| cameras_not_ready.contains(&camera));
-        judge(&mut observed, reference, object, camera_is_down, now);
-    }
-    observed
+/// Where an object's labels stand.
+#[derive(Debug, Clone, Copy)]
+enum Labels<'a> {
+    None,
+    Json(&'a Value),
+    Map(&'a BTreeMap<String, String>),
 }
 
+impl Labels<'_> {
+    fn collect(self) -> BTreeMap<String, String> {
+        match self {
+            Self::None => BTreeMap::new(),
+            Self::Map(labels) => labels.clone(),
+            Self::Json(labels) => {
+                let labels = labels.as_object().into_iter().flatten();
+                labels.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect()
+            }
+        }
+    }
+}
+
+/// The condition `Ready`.
+#[derive(Debug, Clone, Copy)]
 struct Ready<'a> {
     status: &'a str,
     reason: &'a str,
@@ -50,75 +53,279 @@ struct Ready<'a> {
     since: Option<Timestamp>,
 }
 
-fn ready(object: &Value) -> Option<Ready<'_>> {
-    let conditions = object["status"]["conditions"].as_array()?;
-    let ready = conditions.iter().find(|condition| condition["type"] == "Ready")?;
-    Some(Ready {
-        status: ready["status"].as_str()?,
-        reason: ready["reason"].as_str()?,
-        message: ready["message"].as_str().unwrap_or_default(),
-        since: ready["lastTransitionTime"].as_str().and_then(|text| text.parse().ok()),
-    })
+/// The little of an object that alerts come from.
+#[derive(Debug, Clone)]
+pub struct Fact<'a> {
+    kind: ObjectKind,
+    key: &'a ObjectKey,
+    labels: Labels<'a>,
+    ready: Option<Ready<'a>>,
+    /// Name of the camera that it refers to.
+    camera: Option<&'a str>,
+    /// Name of the archive that it refers to.
+    archive: Option<&'a str>,
+    /// What is held of the last whole day, such as 99.98%.
+    last_day: Option<&'a str>,
+    /// Whether an agent runs for it alone.
+    has_agent: bool,
+    /// Of a route: whether no receiver takes what is sent to it.
+    is_mute: bool,
 }
 
-fn judge(observed: &mut Observed, reference: &ObjectRef, object: &Value, camera_is_down: bool, now: Timestamp) {
-    if reference.kind == ObjectKind::AlertRoute {
-        return;
+fn ready_of(conditions: &[Condition]) -> Option<Ready<'_>> {
+    let ready = condition::find(conditions, READY)?;
+    let (status, reason, message) = (ready.status.as_str(), ready.reason.as_str(), ready.message.as_str());
+    Some(Ready { status, reason, message, since: Some(ready.last_transition_time.0) })
+}
+
+impl<'a> Fact<'a> {
+    fn new(kind: ObjectKind, key: &'a ObjectKey, labels: Labels<'a>, ready: Option<Ready<'a>>) -> Self {
+        let has_agent = matches!(kind, ObjectKind::Camera | ObjectKind::Archive);
+        Self { kind, key, labels, ready, camera: None, archive: None, last_day: None, has_agent, is_mute: false }
     }
-    let Some(ready) = ready(object) else {
-        observed.undecided.insert(reference.clone());
-        return;
-    };
-    let mut raise = |name, severity, reason: &str, message: &str| {
-        let labels = object["metadata"]["labels"].as_object().into_iter().flatten();
-        let labels = labels.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect();
-        let key = AlertKey { object: reference.clone(), name };
-        let alert = Alert {
-            key: key.clone(),
-            severity,
-            reason: reason.to_owned(),
-            code: Reason::parse(reason).code(),
-            message: message.to_owned(),
-            since: ready.since.unwrap_or(now),
-            labels,
+
+    fn typed<T: kube::Resource>(
+        kind: ObjectKind,
+        key: &'a ObjectKey,
+        object: &'a T,
+        conditions: Option<&'a Vec<Condition>>,
+    ) -> Self {
+        let labels = object.meta().labels.as_ref().map_or(Labels::None, Labels::Map);
+        Self::new(kind, key, labels, conditions.and_then(|conditions| ready_of(conditions)))
+    }
+
+    /// Of an object as Kubernetes shapes it.
+    pub fn of_json(reference: &'a ObjectRef, object: &'a Value) -> Self {
+        let conditions = object["status"]["conditions"].as_array();
+        let ready = conditions.and_then(|all| all.iter().find(|one| one["type"] == READY)).and_then(|ready| {
+            Some(Ready {
+                status: ready["status"].as_str()?,
+                reason: ready["reason"].as_str()?,
+                message: ready["message"].as_str().unwrap_or_default(),
+                since: ready["lastTransitionTime"].as_str().and_then(|text| text.parse().ok()),
+            })
+        });
+        let kind = reference.kind;
+        let receivers = object["status"]["receivers"].as_array().filter(|receivers| !receivers.is_empty());
+        let is_recording = kind == ObjectKind::Recording;
+        Self {
+            camera: object["spec"]["cameraRef"]["name"].as_str(),
+            archive: is_recording.then(|| object["spec"]["archiveRef"]["name"].as_str().unwrap_or(DEFAULT_ARCHIVE)),
+            last_day: object["status"]["coverage"]["lastDay"].as_str(),
+            is_mute: receivers.is_some_and(|all| all.iter().all(|one| one["error"].is_string())),
+            ..Self::new(kind, &reference.key, Labels::Json(&object["metadata"]["labels"]), ready)
+        }
+    }
+
+    /// Of a camera.
+    pub fn of_camera(key: &'a ObjectKey, camera: &'a Camera) -> Self {
+        Self::typed(ObjectKind::Camera, key, camera, camera.status.as_ref().map(|status| &status.conditions))
+    }
+
+    /// Of a stream.
+    pub fn of_stream(key: &'a ObjectKey, stream: &'a Stream) -> Self {
+        let conditions = stream.status.as_ref().map(|status| &status.conditions);
+        Self {
+            camera: Some(&stream.spec.camera_ref.name),
+            has_agent: stream.spec.output.hls.is_none(),
+            ..Self::typed(ObjectKind::Stream, key, stream, conditions)
+        }
+    }
+
+    /// Of an archive.
+    pub fn of_archive(key: &'a ObjectKey, archive: &'a Archive) -> Self {
+        Self::typed(ObjectKind::Archive, key, archive, archive.status.as_ref().map(|status| &status.conditions))
+    }
+
+    /// Of a recording.
+    pub fn of_recording(key: &'a ObjectKey, recording: &'a Recording) -> Self {
+        let status = recording.status.as_ref();
+        let archive = recording.spec.archive_ref.as_ref().map_or(DEFAULT_ARCHIVE, |archive| archive.name.as_str());
+        let coverage = status.and_then(|status| status.coverage.as_ref());
+        Self {
+            camera: Some(&recording.spec.camera_ref.name),
+            archive: Some(archive),
+            last_day: coverage.and_then(|coverage| coverage.last_day.as_deref()),
+            ..Self::typed(ObjectKind::Recording, key, recording, status.map(|status| &status.conditions))
+        }
+    }
+
+    fn reference(&self) -> ObjectRef {
+        ObjectRef { kind: self.kind, key: self.key.clone() }
+    }
+
+    fn named(&self, name: Option<&str>) -> Option<ObjectKey> {
+        name.map(|name| ObjectKey::new(self.key.namespace.clone(), name))
+    }
+
+    fn alert(&self, name: AlertName, severity: Severity, reason: &str, message: &str, now: Timestamp) -> Alert {
+        let key = AlertKey::own(self.reference(), name);
+        let since = self.ready.and_then(|ready| ready.since).unwrap_or(now);
+        let mut alert = Alert::new(key, format!("{name:?}"), severity, reason, since).saying(message);
+        alert.code = Reason::parse(reason).code();
+        alert.labels = self.labels.collect();
+        alert.camera = if self.kind == ObjectKind::Camera { Some(self.key.clone()) } else { self.named(self.camera) };
+        alert
+    }
+}
+
+/// How something that others depend on is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Root {
+    Undecided,
+    Meant,
+    Down(AlertKey),
+}
+
+/// What the objects say at `now`; `full_in` is in how many days an archive's volume will be full, where that is near.
+pub fn observe(facts: &[Fact<'_>], full_in: &BTreeMap<ObjectKey, f64>, now: Timestamp) -> Observed {
+    let mut observed = Observed::default();
+    // Cameras and archives that are not well.
+    let mut roots = BTreeMap::new();
+    for fact in facts.iter().filter(|fact| matches!(fact.kind, ObjectKind::Camera | ObjectKind::Archive)) {
+        let root = match verdict(fact) {
+            Verdict::Well => None,
+            Verdict::Meant => Some(Root::Meant),
+            Verdict::Undecided => {
+                observed.undecided.insert(fact.reference());
+                Some(Root::Undecided)
+            }
+            Verdict::Wrong(name, severity, ready) => {
+                let alert = fact.alert(name, severity, ready.reason, ready.message, now);
+                let key = alert.key.clone();
+                observed.alerts.insert(key.clone(), alert);
+                Some(Root::Down(key))
+            }
         };
-        observed.alerts.insert(key, alert);
-    };
-    if reference.kind == ObjectKind::Recording
-        && let Some(day) = object["status"]["coverage"]["lastDay"].as_str()
-        && day.trim_end_matches('%').parse::<f64>().is_ok_and(|share| share < COVERAGE_OBJECTIVE)
-    {
-        let message = format!(
-            "Of the last whole day (UTC) {day} is held; its gaps and their reasons are in the recording's status."
-        );
-        raise(AlertName::CoverageBelowObjective, Severity::Info, "CoverageBelowObjective", &message);
+        if let Some(root) = root {
+            roots.insert((fact.kind, fact.key.clone()), root);
+        }
     }
-    if reference.kind == ObjectKind::Archive && ready.reason == "RetentionWithheld" {
-        raise(AlertName::RetentionFailed, Severity::Warning, ready.reason, ready.message);
+    for fact in facts {
+        judge_beside(&mut observed, fact, full_in, now);
+        if !matches!(fact.kind, ObjectKind::Stream | ObjectKind::Recording) {
+            continue;
+        }
+        match verdict(fact) {
+            Verdict::Well | Verdict::Meant => {}
+            Verdict::Undecided => {
+                observed.undecided.insert(fact.reference());
+            }
+            Verdict::Wrong(name, severity, ready) => {
+                let camera = fact.named(fact.camera).and_then(|key| roots.get(&(ObjectKind::Camera, key)));
+                let archive = fact.named(fact.archive).and_then(|key| roots.get(&(ObjectKind::Archive, key)));
+                let mut alert = fact.alert(name, severity, ready.reason, ready.message, now);
+                match camera.or(archive) {
+                    Some(Root::Undecided) => {
+                        observed.undecided.insert(fact.reference());
+                        continue;
+                    }
+                    // Who suspends a camera means its streams and recordings, too.
+                    Some(Root::Meant) => continue,
+                    Some(Root::Down(key)) => alert.cause = Some(key.clone()),
+                    None => {}
+                }
+                observed.alerts.insert(alert.key.clone(), alert);
+            }
+        }
     }
-    let is_undecided = ready.status == "Unknown"
-        || (ready.status == "False"
-            && matches!(ready.reason, "Connecting" | "Pending" | "ClockStepped" | "ConfigurationChanged"));
-    if is_undecided || (ready.status == "False" && camera_is_down && ready.reason != "Suspended") {
-        observed.undecided.insert(reference.clone());
-        return;
+    agents_unreachable(&mut observed, facts, now);
+    observed
+}
+
+enum Verdict<'a> {
+    Well,
+    Meant,
+    Undecided,
+    Wrong(AlertName, Severity, Ready<'a>),
+}
+
+fn verdict<'a>(fact: &Fact<'a>) -> Verdict<'a> {
+    let Some(ready) = fact.ready else { return Verdict::Undecided };
+    match (ready.status, ready.reason) {
+        (UNKNOWN, _) | (FALSE, "Connecting" | "Pending" | "ClockStepped" | "ConfigurationChanged") => {
+            return Verdict::Undecided;
+        }
+        (FALSE, "Suspended" | "Stopped" | "ShuttingDown" | "ClipLimitReached") => return Verdict::Meant,
+        (FALSE, _) => {}
+        _ => return Verdict::Well,
     }
-    let is_meant = matches!(ready.reason, "Suspended" | "Stopped" | "ShuttingDown" | "ClipLimitReached");
-    if ready.status != "False" || is_meant {
-        return;
-    }
-    let (name, severity) = match (reference.kind, ready.reason) {
+    let (name, severity) = match (fact.kind, ready.reason) {
         (ObjectKind::Camera, "Stalled" | "NoVideo") => (AlertName::CameraStalled, Severity::Critical),
         (ObjectKind::Camera, "CredentialRefused") => (AlertName::CredentialRefused, Severity::Critical),
         (ObjectKind::Camera, "ReconnectLimitReached") => (AlertName::ReconnectLimitReached, Severity::Critical),
         (ObjectKind::Camera, _) => (AlertName::CameraDown, Severity::Critical),
         (ObjectKind::Stream, _) => (AlertName::StreamDown, Severity::Warning),
         (ObjectKind::Recording, _) => (AlertName::RecordingGap, Severity::Critical),
-        (ObjectKind::Archive, "ArchiveFull") => (AlertName::DiskFilling, Severity::Critical),
         (ObjectKind::Archive, _) => (AlertName::ArchiveUnavailable, Severity::Critical),
-        (ObjectKind::AlertRoute, _) => return,
+        (ObjectKind::AlertRoute, _) => (AlertName::AlertDeliveryFailed, Severity::Warning),
     };
-    raise(name, severity, ready.reason, ready.message);
+    Verdict::Wrong(name, severity, ready)
+}
+
+/// What can be wrong with an object beside whether it does what it is for.
+fn judge_beside(observed: &mut Observed, fact: &Fact<'_>, full_in: &BTreeMap<ObjectKey, f64>, now: Timestamp) {
+    let mut raise = |alert: Alert| observed.alerts.insert(alert.key.clone(), alert);
+    match fact.kind {
+        ObjectKind::Recording => {
+            // Which share is too little is each route's own to say.
+            let Some(day) = fact.last_day else { return };
+            let Some(share) = share(day).filter(|share| *share < 1_000_000) else { return };
+            let message = format!(
+                "Of the last whole day (UTC) {day} is held; its gaps and their reasons are in the recording's status."
+            );
+            let name = AlertName::CoverageBelowObjective;
+            let mut alert = fact.alert(name, Severity::Info, "CoverageBelowObjective", &message, now);
+            (alert.share, alert.since, alert.code) = (Some(share), now, None);
+            raise(alert);
+        }
+        ObjectKind::Archive => {
+            if let Some(ready) = fact.ready.filter(|ready| ready.reason == "RetentionWithheld") {
+                let (name, severity) = (AlertName::RetentionFailed, Severity::Warning);
+                raise(fact.alert(name, severity, ready.reason, ready.message, now));
+            }
+            if let Some(days) = full_in.get(fact.key) {
+                let message = format!(
+                    "Its volume is full in {days:.1} days if it goes on like this: give it more room, or keep recordings for \
+                     a shorter time."
+                );
+                let mut alert = fact.alert(AlertName::DiskFilling, Severity::Warning, "DiskFilling", &message, now);
+                (alert.since, alert.code) = (now, None);
+                raise(alert);
+            }
+        }
+        // A route whose receivers all fail cannot speak for itself.
+        ObjectKind::AlertRoute if fact.is_mute => {
+            if let Verdict::Wrong(name, severity, ready) = verdict(fact) {
+                raise(fact.alert(name, severity, ready.reason, ready.message, now));
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Agents that run and do not answer. What was known of their objects stays as it was.
+fn agents_unreachable(observed: &mut Observed, facts: &[Fact<'_>], now: Timestamp) {
+    for fact in facts.iter().filter(|fact| fact.has_agent) {
+        let Some(ready) = fact.ready.filter(|ready| ready.status == UNKNOWN && ready.reason == "ReportUnavailable")
+        else {
+            continue;
+        };
+        let alert = fact.alert(AlertName::AgentUnreachable, Severity::Critical, ready.reason, ready.message, now);
+        observed.alerts.insert(alert.key.clone(), Alert { code: None, ..alert });
+    }
+}
+
+/// A share such as 99.98% in millionths.
+pub fn share(percent: &str) -> Option<u32> {
+    let number: f64 = percent.strip_suffix('%')?.parse().ok()?;
+    (0.0..=100.0).contains(&number).then(|| (number * 10_000.0).round() as u32)
+}
+
+/// Whether an object does what it is for, for those who only want to know that.
+pub fn is_ready(object: &Value) -> bool {
+    let conditions = object["status"]["conditions"].as_array();
+    conditions.is_some_and(|all| all.iter().any(|one| one["type"] == READY && one["status"] == TRUE))
 }
 
 #[cfg(test)]
@@ -138,63 +345,99 @@ mod tests {
     }
 
     fn seen(objects: &[(ObjectRef, Value)]) -> Observed {
-        observe(objects.iter().map(|(reference, object)| (reference, object)), Timestamp::UNIX_EPOCH)
+        let facts: Vec<Fact<'_>> = objects.iter().map(|(reference, object)| Fact::of_json(reference, object)).collect();
+        observe(&facts, &BTreeMap::new(), Timestamp::UNIX_EPOCH)
+    }
+
+    fn names(observed: &Observed) -> Vec<&str> {
+        observed.alerts.values().map(|alert| alert.name.as_str()).collect()
     }
 
     #[test]
     fn reasons_become_alerts() {
-        use AlertName::{
-            ArchiveUnavailable, CameraDown, CameraStalled, CredentialRefused, DiskFilling, RecordingGap,
-            RetentionFailed, StreamDown,
-        };
         use ObjectKind::{Archive, Camera, Recording, Stream};
         for (kind, status, reason, alert) in [
-            (Camera, "False", "Unreachable", Some(CameraDown)),
-            (Camera, "False", "SecretMissing", Some(CameraDown)),
-            (Camera, "False", "Stalled", Some(CameraStalled)),
-            (Camera, "False", "NoVideo", Some(CameraStalled)),
-            (Camera, "False", "CredentialRefused", Some(CredentialRefused)),
-            (Camera, "False", "ReconnectLimitReached", Some(AlertName::ReconnectLimitReached)),
+            (Camera, "False", "Unreachable", Some("CameraDown")),
+            (Camera, "False", "SecretMissing", Some("CameraDown")),
+            (Camera, "False", "Stalled", Some("CameraStalled")),
+            (Camera, "False", "NoVideo", Some("CameraStalled")),
+            (Camera, "False", "CredentialRefused", Some("CredentialRefused")),
+            (Camera, "False", "ReconnectLimitReached", Some("ReconnectLimitReached")),
             (Camera, "False", "Suspended", None),
             (Camera, "True", "Streaming", None),
-            (Stream, "False", "CodecNotCarried", Some(StreamDown)),
-            (Recording, "False", "RecorderOverrun", Some(RecordingGap)),
-            (Archive, "False", "ArchiveFull", Some(DiskFilling)),
-            (Archive, "False", "ArchiveWriteFailed", Some(ArchiveUnavailable)),
-            (Archive, "True", "RetentionWithheld", Some(RetentionFailed)),
+            (Stream, "False", "CodecNotCarried", Some("StreamDown")),
+            (Recording, "False", "RecorderOverrun", Some("RecordingGap")),
+            (Archive, "False", "ArchiveFull", Some("ArchiveUnavailable")),
+            (Archive, "False", "ArchiveWriteFailed", Some("ArchiveUnavailable")),
+            (Archive, "True", "RetentionWithheld", Some("RetentionFailed")),
         ] {
             let observed = seen(&[object(kind, "one", status, reason)]);
-            let names: Vec<_> = observed.alerts.keys().map(|key| key.name).collect();
-            assert_eq!(names, alert.into_iter().collect::<Vec<_>>(), "{kind:?} {status} {reason}");
+            assert_eq!(names(&observed), alert.into_iter().collect::<Vec<_>>(), "{kind:?} {status} {reason}");
             assert!(observed.undecided.is_empty(), "{kind:?} {status} {reason}");
         }
     }
 
     #[test]
     fn what_is_not_certain_is_left_as_it_was() {
-        for (status, reason) in [("Unknown", "ReportUnavailable"), ("False", "Connecting"), ("False", "Pending")] {
+        for (status, reason) in [("Unknown", "Pending"), ("False", "Connecting"), ("False", "Pending")] {
             let observed = seen(&[object(ObjectKind::Camera, "door", status, reason)]);
             assert!(observed.alerts.is_empty() && observed.undecided.len() == 1, "{status} {reason}");
         }
     }
 
     #[test]
-    fn what_lacks_its_camera_does_not_alert_beside_it() {
-        let mut stream = object(ObjectKind::Stream, "live", "False", "CameraUnavailable");
-        stream.1["spec"]["cameraRef"]["name"] = json!("door");
-        let down = seen(&[object(ObjectKind::Camera, "door", "False", "Unreachable"), stream.clone()]);
-        assert_eq!(down.alerts.len(), 1);
-        assert!(down.undecided.contains(&stream.0));
-        let up = seen(&[object(ObjectKind::Camera, "door", "True", "Streaming"), stream]);
-        assert_eq!(up.alerts.keys().map(|key| key.name).collect::<Vec<_>>(), [AlertName::StreamDown]);
+    fn an_agent_that_does_not_answer_is_told_and_its_camera_left_as_it_was() {
+        let observed = seen(&[object(ObjectKind::Camera, "door", "Unknown", "ReportUnavailable")]);
+        assert_eq!(names(&observed), ["AgentUnreachable"]);
+        assert_eq!(observed.undecided.len(), 1);
     }
 
     #[test]
-    fn a_day_below_the_objective_alerts_beside_what_else_there_is() {
+    fn what_lacks_its_camera_or_its_archive_names_the_cause() {
+        let recording = |reason: &str| {
+            let mut recording = object(ObjectKind::Recording, "rec", "False", reason);
+            recording.1["spec"]["cameraRef"]["name"] = json!("door");
+            recording
+        };
+        let up = object(ObjectKind::Camera, "door", "True", "Streaming");
+        let down = object(ObjectKind::Camera, "door", "False", "Unreachable");
+        let full = object(ObjectKind::Archive, "default", "False", "ArchiveFull");
+        let cause = |observed: &Observed| {
+            let alert = observed.alerts.values().find(|alert| alert.name == "RecordingGap").cloned();
+            alert.map(|alert| alert.cause.map(|cause| cause.object.kind))
+        };
+        let of = |objects: &[(ObjectRef, Value)]| cause(&seen(objects));
+        assert_eq!(of(&[down, recording("CameraUnavailable")]), Some(Some(ObjectKind::Camera)));
+        assert_eq!(of(&[up.clone(), full, recording("ArchiveUnavailable")]), Some(Some(ObjectKind::Archive)));
+        assert_eq!(of(&[up, recording("RecorderOverrun")]), Some(None));
+        let suspended = object(ObjectKind::Camera, "door", "False", "Suspended");
+        assert_eq!(of(&[suspended, recording("CameraUnavailable")]), None);
+        let unknown =
+            seen(&[object(ObjectKind::Camera, "door", "False", "Connecting"), recording("CameraUnavailable")]);
+        assert_eq!((cause(&unknown), unknown.undecided.len()), (None, 2));
+    }
+
+    #[test]
+    fn a_day_with_a_gap_says_how_much_is_held() {
         let mut recording = object(ObjectKind::Recording, "day", "True", "Recording");
         recording.1["status"]["coverage"] = json!({"lastDay": "99.89%"});
-        assert_eq!(seen(std::slice::from_ref(&recording)).alerts.len(), 1);
-        recording.1["status"]["coverage"] = json!({"lastDay": "99.90%"});
+        let observed = seen(std::slice::from_ref(&recording));
+        assert_eq!(observed.alerts.values().next().unwrap().share, Some(998_900));
+        recording.1["status"]["coverage"] = json!({"lastDay": "100%"});
         assert!(seen(&[recording]).alerts.is_empty());
+    }
+
+    #[test]
+    fn a_volume_that_fills_up_and_a_route_that_cannot_speak() {
+        let archive = object(ObjectKind::Archive, "default", "True", "Recording");
+        let facts = [Fact::of_json(&archive.0, &archive.1)];
+        let soon = BTreeMap::from([(archive.0.key.clone(), 1.5)]);
+        let observed = observe(&facts, &soon, Timestamp::UNIX_EPOCH);
+        assert_eq!(names(&observed), ["DiskFilling"]);
+        let mut route = object(ObjectKind::AlertRoute, "ops", "False", "DeliveryFailed");
+        route.1["status"]["receivers"] = json!([{"name": "a", "error": "no"}, {"name": "b"}]);
+        assert!(seen(std::slice::from_ref(&route)).alerts.is_empty(), "b can tell of a");
+        route.1["status"]["receivers"] = json!([{"name": "a", "error": "no"}]);
+        assert_eq!(names(&seen(&[route])), ["AlertDeliveryFailed"]);
     }
 }

@@ -1,8 +1,8 @@
 //! Alerts in, time in → deliveries out. Pure, and level-triggered: what a receiver has not been told is worked out anew from
 //! what stands and from what it was told, so that nothing is lost while a receiver is away or this program does not run.
 //!
-//! A delivery is repeated until the receiver has taken it: at least once. What a kill between sending and noting repeats carries
-//! the same [`Delivery::key`].
+//! A delivery is repeated until the receiver has taken it: at least once. Before it is sent it is noted, and what a kill between
+//! sending and noting its end repeats is the same message with the same [`Delivery::key`].
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,40 +11,53 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::conditions::Observed;
+use super::matching::{Declared, after, takes};
+use super::quiet;
 use super::{Alert, AlertKey, Told};
-use crate::api::AlertRoute;
-use crate::api::alert_route::{AlertName, AlertRouteSpec, Severity};
-use crate::plan::objects::key;
+use crate::api::alert_receiver::Receiver as Spec;
+use crate::api::alert_route::{AlertName, Severity};
 use crate::plan::unit::{ObjectKey, ObjectKind, ObjectRef, hex};
 
-/// Most alerts that are kept for a receiver. What stands beyond them is taken up when others have been told.
-pub const MAX_ALERTS: usize = 1000;
+/// Most alerts that are kept for a route. What stands beyond them is counted, and taken up when others are over.
+pub const MAX_ALERTS: usize = 2_000;
 /// Failures in a row after which the other receivers of the route are told.
 const FAILURES_TO_TELL: u32 = 3;
-/// Once something is to be told, this long is waited, in milliseconds, so that ten cameras behind one dead switch are one message.
+/// Once something is to be told, this long is waited, in milliseconds, for what comes with it.
 const GATHER: i64 = 2_000;
+/// And so much longer for what is on its way already: ten cameras behind one dead switch are one message.
+const GATHER_MOST: i64 = 10_000;
 /// Pause after a first failure, in milliseconds; doubled with each further one, up to [`MAX_PAUSE`].
 const FIRST_PAUSE: i64 = 1_000;
 /// Longest pause between two attempts, in milliseconds.
 const MAX_PAUSE: i64 = 300_000;
+/// Longest pause that a receiver may ask for, in milliseconds.
+const MAX_ASKED_PAUSE: i64 = 3_600_000;
 const HOLD_FOR: u64 = 30_000;
 const COOLDOWN: u64 = 300_000;
+const COOLDOWN_EMAIL: u64 = 600_000;
+/// What Alertmanager has not repeated for this long, in milliseconds, is over: it repeats every four hours by default.
+const EXTERNAL_FOR: i64 = 24 * 3_600_000;
 
-/// All that is remembered, by route (`namespace/name`).
+/// All that is remembered for a route.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
-#[serde(transparent)]
+#[serde(default)]
 pub struct State {
-    routes: BTreeMap<String, Route>,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
-struct Route {
-    /// Alerts that stand or stood a moment ago, by [`AlertKey::text`].
-    #[serde(default)]
-    seen: BTreeMap<String, Seen>,
+    /// What stands, or stood and is still to be told of, by [`AlertKey::text`].
+    alerts: BTreeMap<String, Seen>,
+    /// What Alertmanager has told, and until when that holds.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    external: BTreeMap<String, (Alert, Timestamp)>,
     /// By name.
-    #[serde(default)]
     receivers: BTreeMap<String, Receiver>,
+    /// The value of the annotation that asks for a test, when it was last obeyed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tested: Option<String>,
+    /// What else does not do what it is for, by the alert that it comes from.
+    #[serde(skip)]
+    affects: BTreeMap<String, Vec<ObjectRef>>,
+    /// How many alerts stand beyond those that are kept.
+    #[serde(skip)]
+    overflow: usize,
 }
 
 /// An alert on its way through `holdFor`.
@@ -61,28 +74,30 @@ struct Seen {
 
 /// What is known of a receiver.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
-#[serde(rename_all = "camelCase")]
+#[serde(default, rename_all = "camelCase")]
 pub struct Receiver {
     /// Alerts that it believes to stand.
-    #[serde(default)]
-    told: BTreeMap<String, Alert>,
-    /// What it is to be told.
-    #[serde(default)]
-    pending: BTreeMap<String, Told>,
+    told: BTreeSet<String>,
+    /// What it is to be told, and since when that is over.
+    pending: BTreeMap<String, Option<Timestamp>>,
+    /// What is being sent, or may have been taken although nobody knows: it stays one message.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    sending: BTreeMap<String, Option<Timestamp>>,
+    /// How many messages it has taken: what makes two of the same words two messages.
+    taken: u64,
     /// Since when there is something to be told.
-    #[serde(default)]
     pending_since: Option<Timestamp>,
     /// When it last took a message.
-    #[serde(default)]
     pub last_delivery: Option<Timestamp>,
+    /// When it last took a heartbeat.
+    last_heartbeat: Option<Timestamp>,
     /// Failures in a row.
-    #[serde(default)]
     pub failures: u32,
+    /// Since when.
+    failing_since: Option<Timestamp>,
     /// Why it did not take the last one.
-    #[serde(default)]
     pub error: Option<String>,
     /// Not before this.
-    #[serde(default)]
     not_before: Option<Timestamp>,
 }
 
@@ -93,9 +108,22 @@ impl Receiver {
     }
 }
 
+/// What a delivery is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Purpose {
+    /// To tell of alerts.
+    Alerts,
+    /// To show that alerts would come.
+    Heartbeat,
+    /// Somebody wants to see whether it arrives.
+    Test,
+}
+
 /// One message to one receiver.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Delivery {
+    /// What it is for.
+    pub purpose: Purpose,
     /// Of which route.
     pub route: ObjectKey,
     /// Name of the receiver.
@@ -117,221 +145,338 @@ pub enum Outcome {
         error: String,
         /// The receiver asked to be left alone this long, in milliseconds.
         retry_after: Option<i64>,
+        /// Whether it may have been taken all the same: no answer came.
+        is_uncertain: bool,
     },
-}
-
-fn after(at: Timestamp, milliseconds: i64) -> Timestamp {
-    at.checked_add(jiff::SignedDuration::from_millis(milliseconds)).unwrap_or(Timestamp::MAX)
-}
-
-/// Whether a route takes an alert.
-pub fn takes(spec: &AlertRouteSpec, namespace: &str, alert: &Alert) -> bool {
-    let Some(wanted) = &spec.match_ else { return alert.key.object.key.namespace == namespace };
-    alert.key.object.key.namespace == namespace
-        && (wanted.severities.is_empty() || wanted.severities.contains(&alert.severity))
-        && (wanted.alerts.is_empty() || wanted.alerts.contains(&alert.key.name))
-        && wanted.object_selector.as_ref().is_none_or(|selector| {
-            selector.match_labels.iter().all(|(name, value)| alert.labels.get(name) == Some(value))
-        })
 }
 
 impl State {
     /// What is known of a receiver.
-    pub fn receiver(&self, route: &ObjectKey, name: &str) -> Option<&Receiver> {
-        self.routes.get(&route.to_string())?.receivers.get(name)
+    pub fn receiver(&self, name: &str) -> Option<&Receiver> {
+        self.receivers.get(name)
+    }
+
+    /// How many alerts stand, those among them that are not kept.
+    pub fn standing(&self) -> usize {
+        self.alerts.values().filter(|seen| seen.held).count() + self.overflow
+    }
+
+    /// How many alerts stand beyond those that are kept.
+    pub const fn overflow(&self) -> usize {
+        self.overflow
+    }
+
+    /// Takes in what Alertmanager tells: an alert, and whether it is over.
+    pub fn take_in(&mut self, alerts: Vec<(Alert, bool)>, now: Timestamp) {
+        for (alert, is_over) in alerts {
+            let text = alert.key.text();
+            if is_over {
+                self.external.remove(&text);
+            } else if self.external.len() < MAX_ALERTS || self.external.contains_key(&text) {
+                self.external.insert(text, (alert, after(now, EXTERNAL_FOR)));
+            }
+        }
     }
 
     /// Takes in what is so at `now`, and returns what is to be sent now. A delivery is returned again until
-    /// [`State::settle`] is told that it was taken.
-    pub fn step(&mut self, routes: &[AlertRoute], observed: &Observed, now: Timestamp) -> Vec<Delivery> {
-        let declared: BTreeSet<String> = routes.iter().map(|route| key(route).to_string()).collect();
-        self.routes.retain(|route, _| declared.contains(route));
-        let mut deliveries = Vec::new();
-        for declared in routes {
-            let name = key(declared);
-            let route = self.routes.entry(name.to_string()).or_default();
-            route.see(&declared.spec, &name.namespace, observed, now);
-            route.tell(&declared.spec, &name, now);
-            deliveries.extend(route.due(&declared.spec, &name, now));
-        }
-        deliveries
+    /// [`State::settle`] is told what became of it.
+    pub fn step(&mut self, route: &Declared<'_>, observed: &Observed, now: Timestamp) -> Vec<Delivery> {
+        self.see(route, observed, now);
+        self.tell(route, now);
+        self.due(route, now)
     }
 
     /// Notes what became of a delivery at `now`.
     pub fn settle(&mut self, delivery: &Delivery, outcome: &Outcome, now: Timestamp) {
-        let Some(route) = self.routes.get_mut(&delivery.route.to_string()) else { return };
-        let Some(receiver) = route.receivers.get_mut(&delivery.receiver) else { return };
+        let Some(receiver) = self.receivers.get_mut(&delivery.receiver) else { return };
         match outcome {
             Outcome::Taken => {
-                (receiver.failures, receiver.error, receiver.not_before) = (0, None, None);
-                receiver.last_delivery = Some(now);
-                for told in &delivery.alerts {
-                    let text = told.alert.key.text();
-                    if told.ended.is_some() {
-                        receiver.told.remove(&text);
-                    } else {
-                        receiver.told.insert(text.clone(), told.alert.clone());
-                    }
-                    if receiver.pending.get(&text) == Some(told) {
-                        receiver.pending.remove(&text);
-                    }
+                (receiver.failures, receiver.failing_since) = (0, None);
+                (receiver.error, receiver.not_before) = (None, None);
+                match delivery.purpose {
+                    Purpose::Alerts => receiver.take(now),
+                    Purpose::Heartbeat => receiver.last_heartbeat = Some(now),
+                    Purpose::Test => {}
                 }
-                receiver.pending_since = (!receiver.pending.is_empty()).then_some(now);
             }
-            Outcome::Failed { error, retry_after } => {
+            // Whoever tests is told at once, and what is not yet wrong with alerts is left alone.
+            Outcome::Failed { .. } if delivery.purpose == Purpose::Test => {}
+            Outcome::Failed { error, retry_after, is_uncertain } => {
                 let doubled = FIRST_PAUSE.saturating_mul(1 << receiver.failures.min(20)).min(MAX_PAUSE);
                 receiver.failures = receiver.failures.saturating_add(1);
-                receiver.error = Some(error.chars().take(1024).collect());
-                receiver.not_before = Some(after(now, retry_after.unwrap_or(0).clamp(0, 3_600_000).max(doubled)));
+                receiver.failing_since = receiver.failing_since.or(Some(now));
+                receiver.error = Some(error.chars().take(500).collect());
+                let pause = retry_after.unwrap_or(0).clamp(0, MAX_ASKED_PAUSE).max(doubled);
+                receiver.not_before = Some(after(now, pause));
+                if !is_uncertain {
+                    // What was certainly not taken may go with what has come since.
+                    receiver.sending.clear();
+                }
             }
         }
     }
-}
 
-impl Route {
-    /// Brings `seen` up to date.
-    fn see(&mut self, spec: &AlertRouteSpec, namespace: &str, observed: &Observed, now: Timestamp) {
-        let hold = spec.hold_for.as_ref().map_or(HOLD_FOR, crate::api::Duration::milliseconds) as i64;
-        for alert in observed.alerts.values().filter(|alert| takes(spec, namespace, alert)) {
+    /// Brings `alerts` up to date.
+    fn see(&mut self, route: &Declared<'_>, observed: &Observed, now: Timestamp) {
+        let hold = hold(route);
+        for (_, until) in self.external.values_mut() {
+            // A clock that was set back must not keep anything for ever.
+            *until = (*until).min(after(now, EXTERNAL_FOR));
+        }
+        self.external.retain(|_, (_, until)| *until > now);
+        (self.affects, self.overflow) = (BTreeMap::new(), 0);
+        let mut standing = BTreeSet::new();
+        let failures = self.failures(route, now);
+        // Alertmanager asked for its alerts to be told here; whatever else the route takes does not matter to them.
+        let external: Vec<Alert> = self.external.values().map(|(alert, _)| alert.clone()).collect();
+        let all = observed.alerts.values().map(|alert| (alert, false));
+        for (alert, is_foreign) in all.chain(external.iter().chain(&failures).map(|alert| (alert, true))) {
             let text = alert.key.text();
-            if self.seen.len() >= MAX_ALERTS && !self.seen.contains_key(&text) {
+            let known = self.alerts.get(&text);
+            if !is_foreign && !takes(route, alert, known.map(|seen| seen.alert.name.as_str())) {
                 continue;
             }
-            let seen = self.seen.entry(text).or_insert_with(|| Seen {
-                alert: alert.clone(),
-                active: true,
-                changed: now,
-                held: false,
-            });
-            if !seen.active {
-                (seen.active, seen.changed) = (true, now);
+            // What is known of the object itself says more than what Prometheus knows of it.
+            if is_foreign && standing.contains(&text) {
+                continue;
             }
-            // What it was at first is what is told, except for why, which may become clearer.
-            let since = seen.alert.since;
-            seen.alert = Alert { since, ..alert.clone() };
+            let cause = alert.cause.as_ref().and_then(|cause| observed.alerts.get(cause));
+            if let Some(cause) = cause.filter(|cause| takes(route, cause, None)) {
+                self.affects.entry(cause.key.text()).or_default().push(alert.key.object.clone());
+                if known.is_none_or(|seen| !seen.held && !seen.active) {
+                    continue;
+                }
+            }
+            if known.is_none() && self.alerts.len() >= MAX_ALERTS {
+                self.overflow += 1;
+                continue;
+            }
+            self.stands(&text, alert, now);
+            standing.insert(text);
         }
-        self.seen.retain(|_, seen| {
-            // A clock that was set back must not hold anything for ever.
+        let (receivers, failures_begin) = (&self.receivers, failure_topic(""));
+        self.alerts.retain(|text, seen| {
             seen.changed = seen.changed.min(now);
-            let stands = observed.alerts.contains_key(&seen.alert.key) && takes(spec, namespace, &seen.alert);
-            let is_undecided = observed.undecided.contains(&seen.alert.key.object);
-            if seen.active && !stands && !is_undecided {
+            let object = &seen.alert.key.object;
+            let is_undecided = observed.undecided.contains(object);
+            if seen.active && !standing.contains(text) && !is_undecided {
                 (seen.active, seen.changed) = (false, now);
             }
-            let is_over = after(seen.changed, hold) <= now;
+            // That a receiver fails is counted already; it need not stand for longer.
+            let is_failure = seen.alert.key.topic.starts_with(&failures_begin) && object.key == *route.key;
+            let is_long = is_failure || after(seen.changed, hold) <= now;
             if seen.active {
-                seen.held |= is_over;
+                seen.held |= is_long;
                 return true;
             }
-            // What did not stand for long enough never was.
-            seen.held && !is_over
+            seen.held &= !is_long;
+            // What did not stand for long enough never was; what was told is kept until its end was.
+            seen.held || receivers.values().any(|receiver| receiver.refers_to(text))
         });
     }
 
-    /// Works out what each receiver does not know.
-    fn tell(&mut self, spec: &AlertRouteSpec, name: &ObjectKey, now: Timestamp) {
-        let names: BTreeSet<&str> = spec.receivers.iter().map(|receiver| receiver.name.as_str()).collect();
-        self.receivers.retain(|receiver, _| names.contains(receiver.as_str()));
-        for receiver in &spec.receivers {
-            self.receivers.entry(receiver.name.clone()).or_default();
+    fn stands(&mut self, text: &str, alert: &Alert, now: Timestamp) {
+        let seen = self.alerts.entry(text.to_owned()).or_insert_with(|| Seen {
+            alert: alert.clone(),
+            active: true,
+            changed: now,
+            held: false,
+        });
+        if !seen.active {
+            (seen.active, seen.changed) = (true, now);
         }
-        let failing: Vec<(String, Alert)> = self
-            .receivers
-            .iter()
-            .filter(|(_, receiver)| receiver.failures >= FAILURES_TO_TELL)
-            .map(|(receiver, state)| (receiver.clone(), delivery_failed(name, receiver, state, now)))
-            .collect();
-        let sends_resolved = spec.send_resolved.unwrap_or(true);
-        for (own, receiver) in &mut self.receivers {
-            let mut standing: BTreeMap<String, &Alert> = self
-                .seen
-                .iter()
-                .filter(|(_, seen)| seen.held)
-                .map(|(text, seen)| (text.clone(), &seen.alert))
-                .collect();
-            // One speaks for all that fail: its object, the route, names them in its status.
-            let other = failing.iter().find(|(other, _)| other != own);
-            standing.extend(other.map(|(_, alert)| (alert.key.text(), alert)));
-            receiver.update(&standing, sends_resolved, now);
+        // Since when, and what it was called at first once that may have been told, stay; why may become clearer.
+        let name = if seen.held { seen.alert.name.clone() } else { alert.name.clone() };
+        seen.alert = Alert { since: seen.alert.since, name, ..alert.clone() };
+    }
+
+    /// An alert for each receiver that fails, for the others.
+    fn failures(&self, route: &Declared<'_>, now: Timestamp) -> Vec<Alert> {
+        let failing = self.receivers.iter().filter(|(_, receiver)| receiver.failures >= FAILURES_TO_TELL);
+        failing
+            .map(|(name, receiver)| {
+                let object = ObjectRef { kind: ObjectKind::AlertRoute, key: route.key.clone() };
+                let key = AlertKey { object, topic: failure_topic(name) };
+                let since = receiver.failing_since.unwrap_or(now);
+                let title = format!("{:?}", AlertName::AlertDeliveryFailed);
+                let error = receiver.error.as_deref().unwrap_or("it did not answer");
+                let alert = Alert::new(key, title, Severity::Warning, "DeliveryFailed", since);
+                let message = format!("Receiver {name} does not take its messages: {error}");
+                Alert { code: Some(201), ..alert }.saying(&message)
+            })
+            .collect()
+    }
+
+    /// Works out what each receiver does not know.
+    fn tell(&mut self, route: &Declared<'_>, now: Timestamp) {
+        let names: BTreeSet<&str> = route.spec.receivers.iter().map(|receiver| receiver.name.as_str()).collect();
+        self.receivers.retain(|receiver, _| names.contains(receiver.as_str()));
+        let sends_resolved = route.spec.send_resolved.unwrap_or(true);
+        for name in names {
+            let own = failure_topic(name);
+            self.receivers.entry(name.to_owned()).or_default().update(&self.alerts, &own, sends_resolved, now);
         }
     }
 
-    fn due(&self, spec: &AlertRouteSpec, name: &ObjectKey, now: Timestamp) -> Vec<Delivery> {
+    fn due(&mut self, route: &Declared<'_>, now: Timestamp) -> Vec<Delivery> {
+        let waiting = quiet::waiting(&route.spec.quiet_hours, now);
+        let hold = hold(route);
         let mut deliveries = Vec::new();
-        for declared in &spec.receivers {
-            let Some(receiver) = self.receivers.get(&declared.name).filter(|one| !one.pending.is_empty()) else {
-                continue;
-            };
-            let cooldown = declared.cooldown.as_ref().map_or(COOLDOWN, crate::api::Duration::milliseconds) as i64;
-            let is_cool = receiver.last_delivery.is_none_or(|last| last > now || after(last, cooldown) <= now);
+        for declared in &route.spec.receivers {
+            let Some(receiver) = self.receivers.get_mut(&declared.name) else { continue };
             // A clock that was set back must not silence anybody: an instant further away than any pause is none.
-            let may = receiver.not_before.is_none_or(|at| at <= now || at > after(now, 3_600_000));
-            let gathered = receiver.pending_since.is_none_or(|since| since > now || after(since, GATHER) <= now);
-            if is_cool && may && gathered {
-                deliveries.push(delivery(name, &declared.name, receiver));
+            if receiver.not_before.is_some_and(|at| at > now && at <= after(now, MAX_ASKED_PAUSE)) {
+                continue;
             }
+            if receiver.sending.is_empty() && receiver.may_be_told(declared, &self.alerts, hold, now) {
+                let alerts = &self.alerts;
+                let waits = |text: &String| alerts.get(text).is_some_and(|seen| waiting.contains(&seen.alert.severity));
+                let batch = receiver.pending.iter().filter(|(text, _)| !waits(text));
+                receiver.sending = batch.map(|(text, ended)| (text.clone(), *ended)).collect();
+            }
+            if receiver.sending.is_empty() {
+                if receiver.is_heartbeat_due(declared, now) {
+                    deliveries.push(sign_of_life(route.key, &declared.name, Purpose::Heartbeat, now));
+                }
+                continue;
+            }
+            deliveries.push(delivery(route.key, &declared.name, receiver, &self.alerts, &self.affects));
         }
         deliveries
     }
 }
 
+fn hold(route: &Declared<'_>) -> i64 {
+    route.spec.hold_for.as_ref().map_or(HOLD_FOR, crate::api::Duration::milliseconds) as i64
+}
+
+/// Least milliseconds between two messages.
+fn cooldown(declared: &Spec) -> i64 {
+    let default = if declared.email.is_some() { COOLDOWN_EMAIL } else { COOLDOWN };
+    declared.cooldown.as_ref().map_or(default, crate::api::Duration::milliseconds) as i64
+}
+
+fn failure_topic(receiver: &str) -> String {
+    format!("{:?}#{receiver}", AlertName::AlertDeliveryFailed)
+}
+
 impl Receiver {
-    fn update(&mut self, standing: &BTreeMap<String, &Alert>, sends_resolved: bool, now: Timestamp) {
-        for (text, alert) in standing {
-            if self.told.contains_key(text) {
+    fn refers_to(&self, text: &str) -> bool {
+        self.told.contains(text) || self.pending.contains_key(text) || self.sending.contains_key(text)
+    }
+
+    /// What was being sent was taken.
+    fn take(&mut self, now: Timestamp) {
+        self.last_delivery = Some(now);
+        self.taken += 1;
+        for (text, ended) in std::mem::take(&mut self.sending) {
+            if self.pending.get(&text) == Some(&ended) {
+                self.pending.remove(&text);
+            }
+            if ended.is_some() {
+                self.told.remove(&text);
+            } else {
+                self.told.insert(text);
+            }
+        }
+        self.pending_since = (!self.pending.is_empty()).then_some(now);
+    }
+
+    fn update(&mut self, alerts: &BTreeMap<String, Seen>, own: &str, sends_resolved: bool, now: Timestamp) {
+        // It cannot be told that it cannot be told.
+        let standing = |text: &str| alerts.get(text).filter(|seen| seen.held && seen.alert.key.topic != own);
+        for (text, _) in alerts.iter().filter(|(_, seen)| seen.held && seen.alert.key.topic != own) {
+            if self.told.contains(text) {
                 // It came back before its end was told: nothing has happened.
                 self.pending.remove(text);
-            } else if let Some(pending) = self.pending.get_mut(text) {
-                pending.ended = None;
-            } else if self.pending.len() + self.told.len() < MAX_ALERTS {
-                self.pending.insert(text.clone(), Told { alert: (*alert).clone(), ended: None });
+            } else if let Some(ended) = self.pending.get_mut(text) {
+                *ended = None;
+            } else if self.pending.len() + self.told.len() < 2 * MAX_ALERTS {
+                self.pending.insert(text.clone(), None);
             }
         }
-        for (text, pending) in &mut self.pending {
-            if !standing.contains_key(text) && pending.ended.is_none() {
-                pending.ended = Some(now);
+        let ended = |text: &str| alerts.get(text).filter(|seen| !seen.active).map_or(now, |seen| seen.changed);
+        for (text, over) in &mut self.pending {
+            if over.is_none() && standing(text).is_none() {
+                *over = Some(ended(text));
             }
         }
-        let over: Vec<String> = self.told.keys().filter(|&text| !standing.contains_key(text)).cloned().collect();
+        let over: Vec<String> = self.told.iter().filter(|text| standing(text).is_none()).cloned().collect();
         for text in over {
-            if !sends_resolved {
+            if sends_resolved {
+                let ended = ended(&text);
+                self.pending.entry(text).or_insert(Some(ended));
+            } else {
                 self.told.remove(&text);
-            } else if let Some(alert) = self.told.get(&text).filter(|_| !self.pending.contains_key(&text)) {
-                self.pending.insert(text, Told { alert: alert.clone(), ended: Some(now) });
             }
         }
+        // What is known of it no more, nobody can be told of.
+        self.pending.retain(|text, _| alerts.contains_key(text));
+        self.told.retain(|text| alerts.contains_key(text));
+        self.sending.retain(|text, _| alerts.contains_key(text));
         self.pending_since = (!self.pending.is_empty()).then(|| self.pending_since.unwrap_or(now));
+    }
+
+    fn may_be_told(&self, declared: &Spec, alerts: &BTreeMap<String, Seen>, hold: i64, now: Timestamp) -> bool {
+        let Some(since) = self.pending_since.filter(|_| !self.pending.is_empty()) else { return false };
+        let is_cool = self.last_delivery.is_none_or(|last| last > now || after(last, cooldown(declared)) <= now);
+        if !is_cool {
+            return false;
+        }
+        if since > now || after(since, GATHER_MOST) <= now {
+            return true;
+        }
+        let most = after(since, GATHER_MOST);
+        let comes = |seen: &Seen| seen.active && !seen.held && after(seen.changed, hold) <= most;
+        after(since, GATHER) <= now && !alerts.values().any(comes)
+    }
+
+    fn is_heartbeat_due(&self, declared: &Spec, now: Timestamp) -> bool {
+        let Some(every) = declared.heartbeat.as_ref().map(|every| every.milliseconds() as i64) else { return false };
+        self.last_heartbeat.is_none_or(|last| last > now || after(last, every) <= now)
     }
 }
 
-fn delivery(route: &ObjectKey, name: &str, receiver: &Receiver) -> Delivery {
-    let mut alerts: Vec<Told> = receiver.pending.values().cloned().collect();
+fn delivery(
+    route: &ObjectKey,
+    name: &str,
+    receiver: &Receiver,
+    alerts: &BTreeMap<String, Seen>,
+    affects: &BTreeMap<String, Vec<ObjectRef>>,
+) -> Delivery {
+    let told = receiver.sending.iter().filter_map(|(text, ended)| {
+        let affects = affects.get(text).filter(|_| ended.is_none()).cloned().unwrap_or_default();
+        Some(Told { alert: alerts.get(text)?.alert.clone(), ended: *ended, affects })
+    });
+    let mut alerts: Vec<Told> = told.collect();
     alerts.sort_by(|one, other| {
         let order = |told: &Told| (told.ended.is_some(), told.ended.unwrap_or(told.alert.since));
         order(one).cmp(&order(other)).then_with(|| one.alert.key.cmp(&other.alert.key))
     });
     let mut hash = Sha256::new();
-    hash.update(format!("{route}/{name}"));
+    hash.update(format!("{route}/{name} {}", receiver.taken));
     for told in &alerts {
         hash.update(format!("\n{} {} {:?}", told.alert.key.text(), told.alert.since, told.ended));
     }
     let key = hex(&hash.finalize())[..32].to_owned();
-    Delivery { route: route.clone(), receiver: name.to_owned(), key, alerts }
+    Delivery { purpose: Purpose::Alerts, route: route.clone(), receiver: name.to_owned(), key, alerts }
 }
 
-/// That a receiver cannot be reached, for the others.
-fn delivery_failed(route: &ObjectKey, name: &str, receiver: &Receiver, now: Timestamp) -> Alert {
+/// A message that tells of nothing but itself.
+pub fn sign_of_life(route: &ObjectKey, name: &str, purpose: Purpose, now: Timestamp) -> Delivery {
+    let (title, message) = match purpose {
+        Purpose::Test => ("TestAlert", "This is a test: alerts of this route arrive here."),
+        _ => (
+            "Heartbeat",
+            "Alerts of this route would arrive here. While this message keeps coming, no news is good news.",
+        ),
+    };
     let object = ObjectRef { kind: ObjectKind::AlertRoute, key: route.clone() };
-    let error = receiver.error.as_deref().unwrap_or("it did not answer");
-    Alert {
-        key: AlertKey { object, name: AlertName::AlertDeliveryFailed },
-        severity: Severity::Warning,
-        reason: "DeliveryFailed".into(),
-        code: Some(201),
-        message: format!("Receiver {name} does not take its messages: {error}"),
-        since: receiver.pending_since.unwrap_or(now),
-        labels: BTreeMap::new(),
-    }
+    let key = AlertKey { object, topic: title.to_owned() };
+    let alert = Alert::new(key, title, Severity::Info, title, now).saying(message);
+    let key = hex(&Sha256::digest(format!("{route}/{name} {title} {now}")))[..32].to_owned();
+    let alerts = vec![Told { alert, ended: None, affects: Vec::new() }];
+    Delivery { purpose, route: route.clone(), receiver: name.to_owned(), key, alerts }
 }
 
 #[cfg(test)]

@@ -3,39 +3,46 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::api::AlertRoute;
+use crate::plan::objects::key;
 
 const ROUTE: &str = "apiVersion: camera-operator.dev/v1alpha1\nkind: AlertRoute\nmetadata: {name: ops}\nspec:\n  holdFor: 10s\n  \
     receivers:\n  - {name: one, cooldown: 60s, webhook: {url: 'http://a.example/'}}\n";
 
-fn route(more: &str) -> Vec<AlertRoute> {
+fn route(more: &str) -> AlertRoute {
     let loaded = crate::check::load_text("route.yaml", &format!("{ROUTE}{more}"));
     assert!(loaded.problems.is_empty(), "{:?}", loaded.problems);
-    loaded.manifests.alert_routes
+    loaded.manifests.alert_routes.into_iter().next().unwrap()
+}
+
+fn step(state: &mut State, route: &AlertRoute, observed: &Observed, now: Timestamp) -> Vec<Delivery> {
+    let declared = Declared { key: &key(route), spec: &route.spec, may_see_all: false };
+    state.step(&declared, observed, now)
 }
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + seconds).unwrap()
 }
 
-fn camera(name: &str) -> ObjectRef {
-    ObjectRef { kind: ObjectKind::Camera, key: ObjectKey::new("default", name) }
+fn object(kind: ObjectKind, name: &str) -> ObjectRef {
+    ObjectRef { kind, key: ObjectKey::new("default", name) }
 }
 
 fn alert(name: &str) -> Alert {
-    Alert {
-        key: AlertKey { object: camera(name), name: AlertName::CameraDown },
-        severity: Severity::Critical,
-        reason: "Unreachable".into(),
-        code: Some(101),
-        message: "m".into(),
-        since: at(0),
-        labels: BTreeMap::from([("site".into(), "shop".into())]),
-    }
+    let key = AlertKey::own(object(ObjectKind::Camera, name), AlertName::CameraDown);
+    let mut alert = Alert::new(key, "CameraDown", Severity::Critical, "Unreachable", at(0)).saying("m");
+    alert.code = Some(101);
+    alert.labels = BTreeMap::from([("site".into(), "shop".into())]);
+    alert
+}
+
+fn observed(alerts: impl IntoIterator<Item = Alert>) -> Observed {
+    let alerts = alerts.into_iter().map(|alert| (alert.key.clone(), alert)).collect();
+    Observed { alerts, undecided: BTreeSet::new() }
 }
 
 fn standing(names: &[&str]) -> Observed {
-    let alerts = names.iter().map(|name| (alert(name).key, alert(name))).collect();
-    Observed { alerts, undecided: BTreeSet::new() }
+    observed(names.iter().map(|name| alert(name)))
 }
 
 fn told(delivery: &Delivery) -> Vec<(String, bool)> {
@@ -45,13 +52,13 @@ fn told(delivery: &Delivery) -> Vec<(String, bool)> {
 /// Steps once a second and takes every delivery; what was delivered, with its second.
 fn play(
     state: &mut State,
-    routes: &[AlertRoute],
+    route: &AlertRoute,
     seconds: std::ops::Range<i64>,
     observed: &Observed,
 ) -> Vec<(i64, Vec<(String, bool)>)> {
     let mut taken = Vec::new();
     for second in seconds {
-        for delivery in state.step(routes, observed, at(second)) {
+        for delivery in step(state, route, observed, at(second)) {
             taken.push((second, told(&delivery)));
             state.settle(&delivery, &Outcome::Taken, at(second));
         }
@@ -63,99 +70,262 @@ fn is(name: &str, over: bool) -> (String, bool) {
     (name.to_owned(), over)
 }
 
+fn refused() -> Outcome {
+    Outcome::Failed { error: "no".into(), retry_after: None, is_uncertain: false }
+}
+
+/// As over a restart.
+fn again(state: &State) -> State {
+    serde_json::from_str(&serde_json::to_string(state).unwrap()).unwrap()
+}
+
 #[test]
 fn an_alert_is_told_once_when_it_has_held_and_its_end_once() {
-    let (mut state, routes) = (State::default(), route(""));
-    assert_eq!(play(&mut state, &routes, 0..300, &standing(&["door"])), [(12, vec![is("door", false)])]);
-    assert_eq!(play(&mut state, &routes, 300..600, &standing(&[])), [(312, vec![is("door", true)])]);
-    assert_eq!(play(&mut state, &routes, 600..700, &standing(&[])), []);
+    let (mut state, route) = (State::default(), route(""));
+    assert_eq!(play(&mut state, &route, 0..300, &standing(&["door"])), [(12, vec![is("door", false)])]);
+    assert_eq!(play(&mut state, &route, 300..600, &standing(&[])), [(312, vec![is("door", true)])]);
+    assert_eq!(play(&mut state, &route, 600..700, &standing(&[])), []);
+    assert!(state.alerts.is_empty(), "nothing is kept of what is over and told");
 }
 
 #[test]
 fn what_flaps_within_the_hold_is_never_told() {
-    let (mut state, routes) = (State::default(), route(""));
+    let (mut state, route) = (State::default(), route(""));
     for second in 0..300 {
         let names: &[&str] = if second % 9 < 5 { &["door"] } else { &[] };
-        assert!(state.step(&routes, &standing(names), at(second)).is_empty(), "{second}");
+        assert!(step(&mut state, &route, &standing(names), at(second)).is_empty(), "{second}");
     }
 }
 
 #[test]
 fn a_camera_that_comes_and_goes_while_it_is_down_is_told_once() {
-    let (mut state, routes) = (State::default(), route(""));
-    assert_eq!(play(&mut state, &routes, 0..20, &standing(&["door"])).len(), 1);
+    let (mut state, route) = (State::default(), route(""));
+    assert_eq!(play(&mut state, &route, 0..20, &standing(&["door"])).len(), 1);
     for second in 20..300 {
         let names: &[&str] = if second % 9 < 5 { &["door"] } else { &[] };
-        assert!(state.step(&routes, &standing(names), at(second)).is_empty(), "{second}");
+        assert!(step(&mut state, &route, &standing(names), at(second)).is_empty(), "{second}");
     }
 }
 
 #[test]
 fn many_at_once_are_one_message_and_what_comes_within_the_cooldown_is_the_next() {
-    let (mut state, routes) = (State::default(), route(""));
-    let all = play(&mut state, &routes, 0..20, &standing(&["a", "b", "c"]));
+    let (mut state, route) = (State::default(), route(""));
+    let all = play(&mut state, &route, 0..20, &standing(&["a", "b", "c"]));
     assert_eq!(all, [(12, vec![is("a", false), is("b", false), is("c", false)])]);
     // Over and down again before the receiver may be told: nothing is lost, nothing is told twice.
-    assert_eq!(play(&mut state, &routes, 20..35, &standing(&["b", "c", "d"])), []);
-    let later = play(&mut state, &routes, 35..100, &standing(&["b", "c"]));
+    assert_eq!(play(&mut state, &route, 20..35, &standing(&["b", "c", "d"])), []);
+    let later = play(&mut state, &route, 35..100, &standing(&["b", "c"]));
     assert_eq!(later, [(72, vec![is("a", true), is("d", true)])], "d came and went within the cooldown");
 }
 
 #[test]
+fn ten_cameras_that_fail_within_seconds_are_one_message() {
+    let (mut state, route) = (State::default(), route(""));
+    let names: Vec<String> = (0..10).map(|number| format!("c{number}")).collect();
+    let mut sent = Vec::new();
+    for second in 0..60 {
+        let down = names.iter().take(second as usize + 1).map(|name| alert(name));
+        for delivery in step(&mut state, &route, &observed(down), at(second)) {
+            sent.push((second, delivery.alerts.len()));
+            state.settle(&delivery, &Outcome::Taken, at(second));
+        }
+    }
+    assert_eq!(sent, [(19, 10)]);
+}
+
+#[test]
+fn email_and_chats_have_their_own_cooldown_by_default() {
+    let spec = |receiver: &str| {
+        let more = format!("  - {{name: two, {receiver}}}\n");
+        route(&more).spec.receivers.remove(1)
+    };
+    assert_eq!(
+        cooldown(&spec("email: {smtp: {host: mail.example.com}, from: a@b.example, to: [c@d.example]}")),
+        600_000
+    );
+    assert_eq!(cooldown(&spec("webhook: {url: 'http://a.example/'}")), 300_000);
+    assert_eq!(cooldown(&spec("cooldown: 1s, webhook: {url: 'http://a.example/'}")), 1_000);
+}
+
+#[test]
 fn a_refused_delivery_comes_again_with_the_same_key_and_growing_pauses() {
-    let (mut state, routes) = (State::default(), route(""));
+    let (mut state, route) = (State::default(), route(""));
     let (mut keys, mut times) = (BTreeSet::new(), Vec::new());
     for second in 0..120 {
-        for delivery in state.step(&routes, &standing(&["door"]), at(second)) {
+        for delivery in step(&mut state, &route, &standing(&["door"]), at(second)) {
             keys.insert(delivery.key.clone());
             times.push(second);
-            let failed = Outcome::Failed { error: "no".into(), retry_after: (times.len() == 4).then_some(30_000) };
+            let retry_after = (times.len() == 4).then_some(30_000);
+            let failed = Outcome::Failed { error: "no".into(), retry_after, is_uncertain: false };
             state.settle(&delivery, &failed, at(second));
         }
-        // As over a restart.
-        state = serde_json::from_str(&serde_json::to_string(&state).unwrap()).unwrap();
+        state = again(&state);
     }
     assert_eq!(times, [12, 13, 15, 19, 49, 65, 97]);
     assert_eq!(keys.len(), 1);
 }
 
 #[test]
+fn what_may_have_been_taken_stays_the_same_message() {
+    let (mut state, route) = (State::default(), route(""));
+    for second in 0..12 {
+        assert!(step(&mut state, &route, &standing(&["a"]), at(second)).is_empty());
+    }
+    let first = step(&mut state, &route, &standing(&["a"]), at(12)).remove(0);
+    // Killed between sending and noting; meanwhile more has happened.
+    let mut state = again(&state);
+    for second in 13..40 {
+        let repeated = step(&mut state, &route, &standing(&["a", "b"]), at(second));
+        assert_eq!(repeated.iter().map(|one| &one.key).collect::<Vec<_>>(), [&first.key]);
+    }
+    state.settle(&first, &Outcome::Taken, at(40));
+    assert_eq!(play(&mut state, &route, 41..120, &standing(&["a", "b"])), [(100, vec![is("b", false)])]);
+}
+
+#[test]
 fn one_that_fails_holds_up_no_other_which_hears_of_it() {
-    let (mut state, routes) =
-        (State::default(), route("  - {name: two, cooldown: 1s, webhook: {url: 'http://b.example/'}}\n"));
+    let more = "  - {name: two, cooldown: 1s, webhook: {url: 'http://b.example/'}}\n";
+    let (mut state, route) = (State::default(), route(more));
     let mut heard = Vec::new();
-    for second in 0..60 {
-        for delivery in state.step(&routes, &standing(&["door"]), at(second)) {
-            let outcome = if delivery.receiver == "one" {
-                Outcome::Failed { error: "no".into(), retry_after: None }
+    for second in 0..120 {
+        for delivery in step(&mut state, &route, &standing(&["door"]), at(second)) {
+            let outcome = if delivery.receiver == "one" && second < 60 {
+                refused()
             } else {
-                heard.extend(delivery.alerts.iter().map(|told| (told.alert.key.name, told.alert.code, told.ended)));
+                let alerts = delivery.alerts.iter().filter(|_| delivery.receiver == "two");
+                heard.extend(alerts.map(|told| (told.alert.name.clone(), told.alert.code, told.ended.is_some())));
                 Outcome::Taken
             };
             state.settle(&delivery, &outcome, at(second));
         }
     }
-    assert_eq!(heard, [(AlertName::CameraDown, Some(101), None), (AlertName::AlertDeliveryFailed, Some(201), None)]);
-    let name = ObjectKey::new("default", "ops");
-    assert!(state.receiver(&name, "one").unwrap().error.is_some());
-    assert_eq!(state.receiver(&name, "two").unwrap().undelivered(), 0);
+    let failed = || "AlertDeliveryFailed".to_owned();
+    let expected = [("CameraDown".into(), Some(101), false), (failed(), Some(201), false), (failed(), Some(201), true)];
+    assert_eq!(heard, expected);
+    assert!(state.receiver("one").unwrap().error.is_none());
+    assert_eq!(state.receiver("two").unwrap().undelivered(), 0);
 }
 
 #[test]
 fn what_is_undecided_stays_as_it_was() {
-    let (mut state, routes) = (State::default(), route(""));
-    play(&mut state, &routes, 0..20, &standing(&["door"]));
-    let restarted = Observed { undecided: BTreeSet::from([camera("door")]), ..Observed::default() };
-    assert_eq!(play(&mut state, &routes, 20..200, &restarted), []);
-    assert_eq!(play(&mut state, &routes, 200..300, &standing(&["door"])), []);
+    let (mut state, route) = (State::default(), route(""));
+    play(&mut state, &route, 0..20, &standing(&["door"]));
+    let undecided = BTreeSet::from([object(ObjectKind::Camera, "door")]);
+    let restarted = Observed { undecided, ..Observed::default() };
+    assert_eq!(play(&mut state, &route, 20..200, &restarted), []);
+    assert_eq!(play(&mut state, &route, 200..300, &standing(&["door"])), []);
 }
 
 #[test]
 fn a_clock_that_is_set_back_silences_nobody() {
-    let (mut state, routes) = (State::default(), route(""));
-    play(&mut state, &routes, 0..20, &standing(&["door"]));
-    let after = play(&mut state, &routes, -100_000..-99_900, &standing(&["door", "yard"]));
+    let (mut state, route) = (State::default(), route(""));
+    play(&mut state, &route, 0..20, &standing(&["door"]));
+    let after = play(&mut state, &route, -100_000..-99_900, &standing(&["door", "yard"]));
     assert_eq!(after, [(-99_988, vec![is("yard", false)])]);
+}
+
+#[test]
+fn a_clock_that_jumps_ahead_loses_nothing_and_tells_nothing_twice() {
+    let (mut state, route) = (State::default(), route(""));
+    play(&mut state, &route, 0..20, &standing(&["door"]));
+    let after = play(&mut state, &route, 100_000..100_100, &standing(&["door", "yard"]));
+    assert_eq!(after, [(100_012, vec![is("yard", false)])]);
+    assert_eq!(play(&mut state, &route, 100_100..100_200, &standing(&[])).len(), 1);
+}
+
+#[test]
+fn a_camera_whose_reason_changes_is_one_alert() {
+    let (mut state, route) = (State::default(), route(""));
+    let stalled = Alert { name: "CameraStalled".into(), reason: "Stalled".into(), ..alert("door") };
+    let key = AlertKey::own(object(ObjectKind::Camera, "door"), AlertName::CameraStalled);
+    assert_eq!(key, alert("door").key);
+    assert_eq!(play(&mut state, &route, 0..100, &observed([stalled])).len(), 1);
+    assert_eq!(play(&mut state, &route, 100..200, &standing(&["door"])), []);
+    let end = play(&mut state, &route, 200..300, &standing(&[]));
+    assert_eq!(end, [(212, vec![is("door", true)])]);
+}
+
+#[test]
+fn what_comes_from_a_cause_is_told_with_it_and_alone_where_the_cause_is_not() {
+    let gap = || {
+        let key = AlertKey::own(object(ObjectKind::Recording, "rec"), AlertName::RecordingGap);
+        let alert = Alert::new(key, "RecordingGap", Severity::Critical, "CameraUnavailable", at(0));
+        Alert { cause: Some(super::tests::alert("door").key), ..alert }
+    };
+    let both = observed([alert("door"), gap()]);
+    let mut state = State::default();
+    let all = route("");
+    let mut sent = Vec::new();
+    for second in 0..30 {
+        sent.extend(step(&mut state, &all, &both, at(second)).first().cloned());
+    }
+    assert_eq!(told(&sent[0]), [is("door", false)]);
+    assert_eq!(sent[0].alerts[0].affects, [object(ObjectKind::Recording, "rec")]);
+    let recordings = route("  match: {alerts: [RecordingGap]}\n");
+    let alone = play(&mut State::default(), &recordings, 0..30, &both);
+    assert_eq!(alone, [(12, vec![is("rec", false)])]);
+}
+
+#[test]
+fn quiet_hours_hold_back_what_is_not_critical() {
+    // 1_800_000_000 is 08:00 UTC.
+    let quiet = route("  quietHours: [{from: '07:00', to: '08:10'}]\n");
+    let mut state = State::default();
+    let warning = Alert { severity: Severity::Warning, ..alert("yard") };
+    let both = observed([alert("door"), warning]);
+    let sent = play(&mut state, &quiet, 0..700, &both);
+    assert_eq!(sent, [(12, vec![is("door", false)]), (600, vec![is("yard", false)])]);
+}
+
+#[test]
+fn a_heartbeat_comes_whatever_else_happens() {
+    let more = "  - {name: two, heartbeat: 60s, cooldown: 1s, webhook: {url: 'http://b.example/'}}\n";
+    let (mut state, route) = (State::default(), route(more));
+    let mut beats = Vec::new();
+    for second in 0..200 {
+        for delivery in step(&mut state, &route, &standing(&["door"]), at(second)) {
+            if delivery.purpose == Purpose::Heartbeat {
+                assert_eq!(delivery.alerts[0].alert.name, "Heartbeat");
+                beats.push(second);
+            }
+            state.settle(&delivery, &Outcome::Taken, at(second));
+        }
+        state = again(&state);
+    }
+    assert_eq!(beats, [0, 60, 120, 180]);
+}
+
+#[test]
+fn prometheus_and_conditions_are_one_alert_and_one_alone_is_enough() {
+    let (mut state, route) = (State::default(), route(""));
+    let of_prometheus = || Alert { reason: "Prometheus".into(), ..alert("door") };
+    state.take_in(vec![(of_prometheus(), false)], at(0));
+    assert_eq!(play(&mut state, &route, 0..100, &standing(&["door"])), [(12, vec![is("door", false)])]);
+    let mut state = again(&state);
+    assert_eq!(play(&mut state, &route, 100..200, &standing(&[])), [], "Prometheus still says so");
+    state.take_in(vec![(of_prometheus(), true)], at(200));
+    assert_eq!(play(&mut state, &route, 200..300, &standing(&[])), [(212, vec![is("door", true)])]);
+    // What is not ours is told whatever the route takes otherwise.
+    let foreign = AlertKey { object: object(ObjectKind::AlertRoute, "ops"), topic: "HighLoad#1".into() };
+    let load = Alert::new(foreign, "HighLoad", Severity::Warning, "Prometheus", at(300));
+    state.take_in(vec![(load, false)], at(300));
+    let narrow = super::tests::route("  match: {alerts: [CameraDown]}\n");
+    assert_eq!(play(&mut state, &narrow, 300..400, &standing(&[])).len(), 1);
+    // Alertmanager went away without a word.
+    let gone = play(&mut state, &narrow, 300 + 24 * 3600..400 + 24 * 3600, &standing(&[]));
+    assert_eq!(gone.len(), 1);
+}
+
+#[test]
+fn five_hundred_at_once_are_one_message_and_what_is_kept_is_bounded() {
+    let (mut state, route) = (State::default(), route(""));
+    let all = |count: usize| observed((0..count).map(|number| alert(&format!("c{number}"))));
+    let sent = play(&mut state, &route, 0..30, &all(500));
+    assert_eq!(sent.iter().map(|(at, told)| (*at, told.len())).collect::<Vec<_>>(), [(12, 500)]);
+    assert_eq!(play(&mut state, &route, 30..100, &all(500)), []);
+    let sent = play(&mut state, &route, 100..200, &all(MAX_ALERTS + 50));
+    assert_eq!(sent.iter().map(|(_, told)| told.len()).sum::<usize>(), MAX_ALERTS - 500);
+    assert_eq!((state.overflow(), state.standing()), (50, MAX_ALERTS + 50));
 }
 
 #[test]
@@ -166,45 +336,101 @@ fn routes_take_what_fits_in_their_own_namespace() {
         ("{severities: [Warning, Info]}", false),
         ("{alerts: [CameraDown]}", true),
         ("{alerts: [StreamDown]}", false),
+        ("{kinds: [Camera]}", true),
+        ("{kinds: [Recording, Stream]}", false),
         ("{objectSelector: {matchLabels: {site: shop}}}", true),
         ("{objectSelector: {matchLabels: {site: yard}}}", false),
     ] {
-        let spec = route(&format!("  match: {wanted}\n")).remove(0).spec;
-        assert_eq!(takes(&spec, "default", &alert("door")), takes_it, "{wanted}");
-        assert!(!takes(&spec, "other", &alert("door")));
+        let route = route(&format!("  match: {wanted}\n"));
+        let (own, other) = (ObjectKey::new("default", "ops"), ObjectKey::new("other", "ops"));
+        let of = |key, may_see_all| Declared { key, spec: &route.spec, may_see_all };
+        assert_eq!(takes(&of(&own, false), &alert("door"), None), takes_it, "{wanted}");
+        assert!(!takes(&of(&other, true), &alert("door"), None), "it did not ask for all namespaces");
+    }
+    let all = route("  match: {allNamespaces: true}\n");
+    let other = ObjectKey::new("other", "ops");
+    let of = |may_see_all| Declared { key: &other, spec: &all.spec, may_see_all };
+    assert!(takes(&of(true), &alert("door"), None));
+    assert!(!takes(&of(false), &alert("door"), None), "it asks and may not");
+}
+
+#[test]
+fn each_route_has_its_own_objective_of_coverage() {
+    let key = AlertKey::own(object(ObjectKind::Recording, "rec"), AlertName::CoverageBelowObjective);
+    let day = Alert::new(key, "CoverageBelowObjective", Severity::Info, "CoverageBelowObjective", at(0));
+    let day = Alert { share: Some(998_000), ..day };
+    for (objective, takes_it) in
+        [("", true), ("  coverageObjective: 99.7%\n", false), ("  coverageObjective: 100%\n", true)]
+    {
+        let route = route(objective);
+        let own = ObjectKey::new("default", "ops");
+        let declared = Declared { key: &own, spec: &route.spec, may_see_all: false };
+        assert_eq!(takes(&declared, &day, None), takes_it, "{objective}");
     }
 }
 
 proptest! {
-    /// Whatever stands and goes, and whatever a receiver takes or refuses: in the end it believes exactly what is so, it was
-    /// told of each beginning and end in turn, and what is kept is bounded.
+    /// Whatever stands and goes, whatever a receiver takes, refuses or leaves open, and whenever the program is killed: in the
+    /// end it believes exactly what is so, it was told of each beginning and end in turn, only what it may have taken before is
+    /// repeated, under the same key, and what is kept is bounded.
     #[test]
-    fn in_the_end_a_receiver_knows_what_is_so(steps in proptest::collection::vec((0_u8..16, proptest::bool::weighted(0.3), 1_i64..40), 1..80)) {
-        let (mut state, routes) = (State::default(), route(""));
+    fn in_the_end_a_receiver_knows_what_is_so(
+        steps in proptest::collection::vec((0_u8..16, 0_u8..4, proptest::bool::weighted(0.2), 1_i64..40), 1..80),
+    ) {
+        let (mut state, route) = (State::default(), route(""));
         let mut believed: BTreeMap<String, bool> = BTreeMap::new();
-        let mut now = 0;
-        let mut last = 0;
-        let settling = std::iter::repeat_n((None, false, 30), 40);
-        for (bits, fails, pause) in steps.iter().map(|(bits, fails, pause)| (Some(*bits), *fails, *pause)).chain(settling) {
+        let mut keys = BTreeSet::new();
+        let (mut now, mut last) = (0, 0);
+        let standing_of = |bits: u8| {
+            let names = ["a", "b", "c", "d"].into_iter().enumerate();
+            names.filter(|(bit, _)| bits >> bit & 1 == 1).map(|(_, name)| name).collect::<Vec<&str>>()
+        };
+        let settling = std::iter::repeat_n((None, 0, false, 30), 60);
+        let steps = steps.into_iter().map(|(bits, fate, kill, pause)| (Some(bits), fate, kill, pause)).chain(settling);
+        for (bits, fate, kill, pause) in steps {
             last = bits.unwrap_or(last);
-            let names: Vec<&str> = ["a", "b", "c", "d"].into_iter().enumerate().filter(|(bit, _)| last >> bit & 1 == 1).map(|(_, name)| name).collect();
             now += pause;
-            for delivery in state.step(&routes, &standing(&names), at(now)) {
-                if fails {
-                    state.settle(&delivery, &Outcome::Failed { error: "no".into(), retry_after: None }, at(now));
-                    continue;
+            let deliveries = step(&mut state, &route, &standing(&standing_of(last)), at(now));
+            // Saved before anything is sent.
+            let saved = again(&state);
+            for delivery in deliveries {
+                let is_taken = fate != 1;
+                if is_taken && keys.insert(delivery.key.clone()) {
+                    for (name, over) in told(&delivery) {
+                        let before = believed.insert(name, !over).unwrap_or(false);
+                        // Nobody hears twice that something stands. That it is over can be all that is heard of it.
+                        prop_assert!(!before || over);
+                    }
                 }
-                for (name, over) in told(&delivery) {
-                    let before = believed.insert(name, !over).unwrap_or(false);
-                    // Nobody hears twice that something stands. That it is over can be all that is heard of it.
-                    prop_assert!(!before || over);
-                }
-                state.settle(&delivery, &Outcome::Taken, at(now));
+                let outcome = match fate {
+                    1 => refused(),
+                    2 => Outcome::Failed { error: "?".into(), retry_after: None, is_uncertain: true },
+                    _ => Outcome::Taken,
+                };
+                state.settle(&delivery, &outcome, at(now));
             }
-            prop_assert!(state.routes["default/ops"].seen.len() <= 4);
+            if kill {
+                state = saved;
+            }
+            // The cameras, and that the receiver fails.
+            prop_assert!(state.alerts.len() <= 5);
         }
-        let believes: Vec<&str> = believed.iter().filter(|(_, stands)| **stands).map(|(name, _)| name.as_str()).collect();
-        let is_so: Vec<&str> = ["a", "b", "c", "d"].into_iter().enumerate().filter(|(bit, _)| last >> bit & 1 == 1).map(|(_, name)| name).collect();
-        prop_assert_eq!(believes, is_so);
+        let believes: Vec<&str> =
+            believed.iter().filter(|(_, stands)| **stands).map(|(name, _)| name.as_str()).collect();
+        prop_assert_eq!(believes, standing_of(last));
+    }
+
+    /// A message holds what stands before what is over, each in its order.
+    #[test]
+    fn order_is_kept(begins in proptest::collection::vec(0_i64..1000, 1..20)) {
+        let (mut state, route) = (State::default(), route(""));
+        let alerts = begins.iter().enumerate().map(|(number, begin)| Alert { since: at(*begin), ..alert(&format!("c{number}")) });
+        let all = observed(alerts);
+        let mut sent = Vec::new();
+        for second in 2000..2030 {
+            sent.extend(step(&mut state, &route, &all, at(second)));
+        }
+        let times: Vec<Timestamp> = sent[0].alerts.iter().map(|told| told.alert.since).collect();
+        prop_assert!(times.is_sorted());
     }
 }

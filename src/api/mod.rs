@@ -8,6 +8,7 @@
 #![allow(clippy::doc_markdown)]
 
 pub mod affinity;
+pub mod alert_receiver;
 pub mod alert_route;
 pub mod archive;
 pub mod camera;

@@ -7,6 +7,7 @@ use super::load::Declared;
 use super::manifests::Manifests;
 use super::problem::{Problem, ProblemKind};
 use super::schema::nearest;
+use crate::alert::template;
 use crate::api::DEFAULT_ARCHIVE;
 use crate::api::camera::CameraSource;
 use crate::api::reference::{PASSWORD_KEY, SecretKeyReference, SecretReference, USERNAME_KEY};
@@ -50,12 +51,33 @@ pub(super) fn check(manifests: &Manifests, declared: &[Declared]) -> Vec<Problem
             if let Some(slack) = &receiver.slack {
                 references.secret_key(&object, Some(&slack.url_secret_ref), &path("slack.urlSecretRef"));
             }
+            if let Some(email) = &receiver.email {
+                let reference = email.smtp.credentials_secret_ref.as_ref();
+                references.credentials(&object, reference, &path("email.smtp.credentialsSecretRef"));
+            }
+            if let Some(chatwoot) = &receiver.chatwoot {
+                references.secret_key(&object, Some(&chatwoot.token_secret_ref), &path("chatwoot.tokenSecretRef"));
+            }
+        }
+        let token = route.spec.alertmanager.as_ref().map(|source| &source.token_secret_ref);
+        references.secret_key(&object, token, "spec.alertmanager.tokenSecretRef");
+        for (index, hours) in route.spec.quiet_hours.iter().enumerate() {
+            if let Some(zone) = hours.time_zone.as_deref().filter(|zone| is_unknown_time_zone(zone)) {
+                let message = unknown_time_zone(zone);
+                let path = format!("spec.quietHours[{index}].timeZone");
+                references.problem(&object, &path, message, ProblemKind::Unresolved);
+            }
+        }
+        for (index, error) in template::problems(route) {
+            let path = format!("spec.receivers[{index}].template");
+            let message = format!("cannot be rendered: {error}");
+            references.problem(&object, &path, message, ProblemKind::Invalid);
         }
     }
     for archive in &manifests.archives {
         let zone = archive.spec.retention.as_ref().and_then(|retention| retention.time_zone.as_deref());
         if let Some(zone) = zone.filter(|zone| is_unknown_time_zone(zone)) {
-            let message = format!("there is no time zone {zone}: write an IANA name, such as Etc/UTC or Europe/Madrid");
+            let message = unknown_time_zone(zone);
             let object = object(ObjectKind::Archive, archive);
             references.problem(&object, "spec.retention.timeZone", message, ProblemKind::Unresolved);
         }
@@ -66,6 +88,10 @@ pub(super) fn check(manifests: &Manifests, declared: &[Declared]) -> Vec<Problem
 /// Where the machine has no list of time zones, any may be right.
 fn is_unknown_time_zone(name: &str) -> bool {
     jiff::tz::db().available().next().is_some() && jiff::tz::TimeZone::get(name).is_err()
+}
+
+fn unknown_time_zone(zone: &str) -> String {
+    format!("there is no time zone {zone}: write an IANA name, such as Etc/UTC or Europe/Madrid")
 }
 
 fn object<T: Resource>(kind: ObjectKind, object: &T) -> ObjectRef {

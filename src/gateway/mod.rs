@@ -11,6 +11,7 @@ use tower_http::compression::CompressionLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub mod alerts;
 pub mod cameras;
 pub mod events;
 pub mod guard;
@@ -28,6 +29,7 @@ pub mod world;
 use self::guard::HostPolicy;
 use self::metrics::HttpMetrics;
 use self::world::World;
+use crate::alert::desk::Handle;
 
 /// What a gateway is made of.
 pub struct Options {
@@ -37,6 +39,8 @@ pub struct Options {
     pub media: Router,
     /// Prometheus text of the data plane, made at each scrape; the gateway adds its own metrics to it.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    /// Who delivers alerts, where somebody does.
+    pub alerts: Option<Handle>,
     /// Under which names it may be addressed.
     pub hosts: HostPolicy,
     /// Cancelled when the program ends: streams of events then end.
@@ -49,6 +53,7 @@ pub(crate) struct Gateway {
     pub(crate) world: Arc<dyn World>,
     pub(crate) registry: prometheus::Registry,
     pub(crate) data_plane_metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    pub(crate) alerts: Option<Handle>,
     pub(crate) shutdown: CancellationToken,
 }
 
@@ -66,6 +71,8 @@ fn described() -> OpenApiRouter<Gateway> {
         .routes(routes!(events::of_namespace))
         .routes(routes!(cameras::snapshot))
         .routes(routes!(cameras::test))
+        .routes(routes!(alerts::test))
+        .routes(routes!(alerts::alertmanager))
         .routes(routes!(health::health))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
@@ -77,11 +84,11 @@ fn described() -> OpenApiRouter<Gateway> {
 /// # Errors
 /// When the gateway's metrics cannot be made, which is a mistake of the program.
 pub fn router(options: Options) -> Result<Router, prometheus::Error> {
-    let Options { world, media, metrics: data_plane_metrics, hosts, shutdown } = options;
+    let Options { world, media, metrics: data_plane_metrics, alerts, hosts, shutdown } = options;
     let registry = prometheus::Registry::new();
     let http = HttpMetrics::register(&registry)?;
     metrics::register_objects(&registry, world.clone())?;
-    let gateway = Gateway { world, registry, data_plane_metrics, shutdown };
+    let gateway = Gateway { world, registry, data_plane_metrics, alerts, shutdown };
     let (described, _) = described().split_for_parts();
     let pages = described
         .merge(openapi::routes())

@@ -1,208 +1,176 @@
-//! Alert routes in `run`: the objects of the store go through the engine, deliveries go out side by side, and who was told what
-//! is in `alerts.json` before and after, so that a kill loses nothing. Must not decide who is told.
+//! Alert routes in `run`: the objects of the store, the Secrets of the manifests, pictures of this process's hubs, and who was
+//! told what in `alerts.json`, so that a kill loses nothing. Must not decide who is told.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context as _;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use jiff::Timestamp;
-use serde_json::Value;
-use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval};
-use tokio_util::sync::CancellationToken;
 
 use super::control::Control;
+use crate::agent::output::snapshot::last_picture;
 use crate::agent::unit::Secrets as _;
-use crate::alert::conditions::{Observed, observe};
-use crate::alert::engine::{Delivery, Outcome, State};
-use crate::alert::receivers::{client, send};
-use crate::api::AlertRoute;
-use crate::api::alert_route::{AlertRouteStatus, ReceiverStatus};
-use crate::api::condition::{self, Condition, FALSE, READY, TRUE, Time};
+use crate::alert::conditions::{Fact, observe};
+use crate::alert::desk::{Look, Place};
+use crate::alert::engine::State;
+use crate::alert::message::Picture;
+use crate::alert::volumes::Volumes;
+use crate::api::{AlertRoute, AlertRouteStatus};
 use crate::plan::objects::key;
-use crate::plan::report::Reason;
 use crate::plan::unit::{ObjectKey, ObjectKind, ObjectRef, SecretKey};
 
 /// Name of the file.
 pub const FILE: &str = "alerts.json";
-/// How often time is taken into account; what changes is looked at within this, too.
-const EVERY: Duration = Duration::from_secs(1);
 
-/// The loop's own.
-pub struct Alerts {
+/// States by route (`namespace/name`).
+type States = BTreeMap<String, State>;
+
+/// `run`, as the desk of alerts sees it.
+pub struct LocalPlace {
     control: Arc<Control>,
     folder: PathBuf,
-    state: State,
-    http: reqwest::Client,
+    page: Option<String>,
+    states: Mutex<States>,
+    volumes: Mutex<Volumes>,
+    /// One save at a time, so that an older state never replaces a newer one.
+    saving: tokio::sync::Mutex<()>,
 }
 
 /// What the file says; nothing where there is none. One that cannot be understood is put aside: everything that stands is then
 /// told again.
-fn load(folder: &Path) -> std::io::Result<State> {
+fn load(folder: &Path) -> std::io::Result<States> {
     let path = folder.join(FILE);
     let text = match std::fs::read(&path) {
         Ok(text) => text,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(State::default()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(States::new()),
         Err(error) => return Err(error),
     };
     serde_json::from_slice(&text).or_else(|error| {
         let aside = folder.join(format!("{FILE}.unreadable"));
         tracing::warn!("who was told of what cannot be understood ({error}) and was put aside as {}", aside.display());
-        std::fs::rename(&path, aside).map(|()| State::default())
+        std::fs::rename(&path, aside).map(|()| States::new())
     })
 }
 
 /// Replaces the file: after a crash it holds the old state or the new, never a part.
-fn save(folder: &Path, state: &State) -> std::io::Result<()> {
+fn save(folder: &Path, text: &[u8]) -> std::io::Result<()> {
     let temporary = folder.join(format!("{FILE}.new"));
     let mut file = std::fs::File::create(&temporary)?;
-    file.write_all(&serde_json::to_vec(state)?)?;
+    file.write_all(text)?;
     file.sync_all()?;
     std::fs::rename(&temporary, folder.join(FILE))?;
     std::fs::File::open(folder)?.sync_all()
 }
 
-impl Alerts {
-    /// Goes on where an earlier run ended.
+impl LocalPlace {
+    /// Goes on where an earlier run ended. `page` is where the page of this process is.
     ///
     /// # Errors
     /// When what it left cannot be read.
-    pub fn new(control: Arc<Control>, folder: &Path) -> anyhow::Result<Self> {
-        let state = load(folder).with_context(|| format!("{} cannot be read", folder.join(FILE).display()))?;
-        // Also where nothing else has done so yet.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = client().context("cannot set up TLS for alerts")?;
-        Ok(Self { control, folder: folder.to_owned(), state, http })
+    pub fn new(control: Arc<Control>, folder: &Path, page: Option<String>) -> anyhow::Result<Self> {
+        let states = load(folder).with_context(|| format!("{} cannot be read", folder.join(FILE).display()))?;
+        Ok(Self {
+            control,
+            folder: folder.to_owned(),
+            page,
+            states: Mutex::new(states),
+            volumes: Mutex::default(),
+            saving: tokio::sync::Mutex::default(),
+        })
     }
 
-    /// Loop: tells what is to be told, until `shutdown`.
-    pub async fn deliver(mut self, shutdown: CancellationToken) {
-        let mut ticks = interval(EVERY);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut sending = JoinSet::new();
-        let mut busy = BTreeSet::new();
-        let mut saved = self.state.clone();
-        loop {
-            tokio::select! {
-                () = shutdown.cancelled() => break,
-                _ = ticks.tick() => {}
-                Some(sent) = sending.join_next() => {
-                    let Ok((delivery, outcome)): Result<(Delivery, Outcome), _> = sent else { continue };
-                    busy.remove(&(delivery.route.clone(), delivery.receiver.clone()));
-                    tell(&delivery, &outcome);
-                    self.state.settle(&delivery, &outcome, Timestamp::now());
-                }
-            }
-            if !self.control.is_ready() {
-                continue;
-            }
-            let now = Timestamp::now();
-            let (routes, observed) = self.look(now);
-            let deliveries = self.state.step(&routes, &observed, now);
-            if self.state != saved {
-                // Before anything is sent: what is to be told outlives a kill.
-                self.save().await;
-                saved = self.state.clone();
-            }
-            self.show(&routes, now);
-            for delivery in deliveries {
-                // One message after another to each receiver; receivers do not wait for each other.
-                if busy.insert((delivery.route.clone(), delivery.receiver.clone())) {
-                    self.send(&mut sending, &routes, delivery);
-                }
-            }
+    fn states(&self) -> MutexGuard<'_, States> {
+        self.states.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn reference(route: &ObjectKey) -> ObjectRef {
+        ObjectRef { kind: ObjectKind::AlertRoute, key: route.clone() }
+    }
+}
+
+impl Place for LocalPlace {
+    fn look(&self, now: Timestamp) -> Option<Look> {
+        if !self.control.is_ready() {
+            return None;
         }
-    }
-
-    fn look(&self, now: Timestamp) -> (Vec<AlertRoute>, Observed) {
         let objects = self.control.store.list(None, None).objects;
         let routes = objects.iter().filter(|(reference, _)| reference.kind == ObjectKind::AlertRoute);
         // They were checked when they were read.
-        let routes = routes.filter_map(|(_, object)| serde_json::from_value((**object).clone()).ok()).collect();
-        let objects: Vec<(&ObjectRef, &Value)> =
-            objects.iter().map(|(reference, object)| (reference, &**object)).collect();
-        (routes, observe(objects.iter().copied(), now))
+        let routes = routes.filter_map(|(_, object)| serde_json::from_value((**object).clone()).ok().map(Arc::new));
+        let facts: Vec<Fact<'_>> = objects.iter().map(|(reference, object)| Fact::of_json(reference, object)).collect();
+        let mut volumes = self.volumes.lock().unwrap_or_else(PoisonError::into_inner);
+        if volumes.is_due(now) {
+            let archives = self.control.agent.board.report().archives;
+            volumes.sample(archives.into_iter().map(|archive| (archive.key, archive.free_bytes)), now);
+        }
+        Some(Look { routes: routes.collect(), observed: observe(&facts, &volumes.full_in(), now) })
     }
 
-    fn send(&self, sending: &mut JoinSet<(Delivery, Outcome)>, routes: &[AlertRoute], delivery: Delivery) {
-        let route = routes.iter().find(|route| key(*route) == delivery.route);
-        let receiver = route.and_then(|route| route.spec.receivers.iter().find(|one| one.name == delivery.receiver));
-        let Some(receiver) = receiver.cloned() else { return };
-        let (http, secrets, namespace) =
-            (self.http.clone(), self.control.secrets.clone(), delivery.route.namespace.clone());
-        sending.spawn(async move {
-            let read = move |name: &str, key: &str| {
-                let key = SecretKey { namespace: namespace.clone(), name: name.to_owned(), key: key.to_owned() };
-                secrets.get(&key).map(|secret| secret.expose().to_owned())
+    fn route(&self, route: &ObjectKey) -> Option<Arc<AlertRoute>> {
+        let object = self.control.store.get(&Self::reference(route))?;
+        serde_json::from_value((*object).clone()).ok().map(Arc::new)
+    }
+
+    fn load<'a>(&'a self, route: &'a AlertRoute) -> BoxFuture<'a, Result<Option<State>, String>> {
+        let state = self.states().get(&key(route).to_string()).cloned();
+        std::future::ready(Ok(state)).boxed()
+    }
+
+    fn save<'a>(&'a self, route: &'a AlertRoute, state: &'a State) -> BoxFuture<'a, Result<(), String>> {
+        async move {
+            let _one_at_a_time = self.saving.lock().await;
+            let text = {
+                let mut states = self.states();
+                states.insert(key(route).to_string(), state.clone());
+                serde_json::to_vec(&*states).map_err(|error| error.to_string())?
             };
-            let outcome = send(&http, &receiver, &delivery, &read).await;
-            (delivery, outcome)
-        });
-    }
-
-    async fn save(&self) {
-        let (folder, state) = (self.folder.clone(), self.state.clone());
-        let saved = tokio::task::spawn_blocking(move || save(&folder, &state)).await;
-        if let Ok(Err(error)) = saved {
-            // People are told all the same; after a restart they may be told again.
-            tracing::warn!("{FILE} cannot be written: {error}");
+            let folder = self.folder.clone();
+            let saved = tokio::task::spawn_blocking(move || save(&folder, &text)).await;
+            saved.map_err(|error| error.to_string())?.map_err(|error| format!("{FILE}: {error}"))
         }
+        .boxed()
     }
 
-    /// Puts how each route is doing into its status.
-    fn show(&self, routes: &[AlertRoute], now: Timestamp) {
-        for route in routes {
-            let name = key(route);
-            let reference = ObjectRef { kind: ObjectKind::AlertRoute, key: name.clone() };
-            // A plain type of ours: it cannot fail to serialise.
-            let status = serde_json::to_value(status(&self.state, route, &name, now)).unwrap_or_default();
-            self.control.store.set_status(&reference, status);
+    fn forget(&self, route: &ObjectKey) {
+        self.states().remove(&route.to_string());
+    }
+
+    fn secret<'a>(
+        &'a self,
+        namespace: &'a str,
+        name: &'a str,
+        key: &'a str,
+    ) -> BoxFuture<'a, Result<Option<String>, String>> {
+        let key = SecretKey { namespace: namespace.to_owned(), name: name.to_owned(), key: key.to_owned() };
+        let value = self.control.secrets.get(&key).map(|secret| secret.expose().to_owned());
+        std::future::ready(Ok(value)).boxed()
+    }
+
+    fn picture<'a>(&'a self, camera: &'a ObjectKey) -> BoxFuture<'a, Option<Picture>> {
+        async move {
+            let picture = last_picture(&self.control.agent.registry, camera).await.ok()?;
+            Some(Picture { jpeg: picture.jpeg, captured: picture.captured.timestamp() })
         }
+        .boxed()
     }
-}
 
-fn tell(delivery: &Delivery, outcome: &Outcome) {
-    let (route, receiver, alerts) = (&delivery.route, delivery.receiver.as_str(), delivery.alerts.len());
-    match outcome {
-        Outcome::Taken => tracing::info!(%route, receiver, alerts, "alerts were delivered"),
-        Outcome::Failed { error, .. } => {
-            tracing::warn!(%route, receiver, alerts, code = 201, "alerts were not delivered: {error}");
-        }
+    fn show<'a>(&'a self, route: &'a AlertRoute, status: &'a AlertRouteStatus) -> BoxFuture<'a, Result<(), String>> {
+        // A plain type of ours: it cannot fail to serialise.
+        let status = serde_json::to_value(status).unwrap_or_default();
+        self.control.store.set_status(&Self::reference(&key(route)), status);
+        std::future::ready(Ok(())).boxed()
     }
-}
 
-fn seconds(at: Timestamp) -> Time {
-    Time(Timestamp::from_second(at.as_second()).unwrap_or(Timestamp::UNIX_EPOCH))
-}
-
-fn status(state: &State, route: &AlertRoute, name: &ObjectKey, now: Timestamp) -> AlertRouteStatus {
-    let mut receivers = Vec::new();
-    for declared in &route.spec.receivers {
-        let known = state.receiver(name, &declared.name);
-        receivers.push(ReceiverStatus {
-            name: declared.name.clone(),
-            last_delivery: known.and_then(|known| known.last_delivery).map(seconds),
-            undelivered: known.map_or(0, |known| i32::try_from(known.undelivered()).unwrap_or(i32::MAX)),
-            error: known.and_then(|known| known.error.clone()),
-        });
+    fn may_see_all(&self, _namespace: &str) -> bool {
+        // All manifests are of whoever runs this program.
+        true
     }
-    let failed = receivers.iter().find_map(|one| Some(format!("receiver {}: {}", one.name, one.error.as_ref()?)));
-    let (status, reason, message) = match failed {
-        Some(failed) => (FALSE, Reason::DeliveryFailed, failed),
-        None => (TRUE, Reason::Delivering, "alerts are delivered".to_owned()),
-    };
-    let previous = route.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
-    let before = condition::find(previous, READY).filter(|before| before.status == status);
-    let ready = Condition {
-        type_: READY.to_owned(),
-        status: status.to_owned(),
-        reason: reason.name(),
-        message: message.chars().take(1024).collect(),
-        last_transition_time: before.map_or_else(|| seconds(now), |before| before.last_transition_time.clone()),
-        observed_generation: route.metadata.generation,
-    };
-    AlertRouteStatus { observed_generation: route.metadata.generation, conditions: vec![ready], receivers }
+
+    fn page(&self) -> Option<String> {
+        self.page.clone()
+    }
 }

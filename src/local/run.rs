@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::alerts::Alerts;
+use super::alerts::LocalPlace;
 use super::control::Control;
 use super::data::{self, DataFolder};
 use super::machine;
@@ -24,6 +24,8 @@ use super::tls::{Files, Identity, TlsListener};
 use super::world::LocalWorld;
 use crate::agent::metrics::{self, Exposition};
 use crate::agent::sidecar;
+use crate::alert::desk::{Desk, Handle};
+use crate::alert::metrics::Metrics as AlertMetrics;
 use crate::gateway::guard::HostPolicy;
 use crate::gateway::world::ChangeKind;
 use crate::gateway::{self};
@@ -110,7 +112,12 @@ async fn live(arguments: Arguments) -> anyhow::Result<ExitCode> {
     control.agent.registry.numbering.restore(numbers::load(data.path()));
     let shutdown = CancellationToken::new();
     let is_secure = identity.is_some();
-    let router = router(&control, &arguments, &shutdown)?;
+    let counted = prometheus::Registry::new();
+    let page = (!address.ip().is_unspecified()).then(|| base_url(address, is_secure));
+    let place = LocalPlace::new(control.clone(), data.path(), page)?;
+    let alert_metrics = AlertMetrics::register(&counted).context("the metrics cannot be made")?;
+    let (desk, alerts) = Desk::new(Arc::new(place), alert_metrics).context("cannot set up TLS for alerts")?;
+    let router = router(&control, &arguments, alerts, counted, &shutdown)?;
     let server = match identity {
         Some(identity) => {
             tokio::spawn(identity.clone().follow(shutdown.clone()));
@@ -123,9 +130,8 @@ async fn live(arguments: Arguments) -> anyhow::Result<ExitCode> {
     tell_where_to_look(address, is_secure, &declared);
     control.declare(declared).await;
 
-    let alerts = Alerts::new(control.clone(), data.path())?;
     let loops = [
-        tokio::spawn(alerts.deliver(shutdown.clone())),
+        tokio::spawn(desk.deliver(shutdown.clone())),
         tokio::spawn({
             let (control, shutdown) = (control.clone(), shutdown.clone());
             async move { control.apply_plans(shutdown).await }
@@ -155,7 +161,13 @@ async fn live(arguments: Arguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn router(control: &Arc<Control>, arguments: &Arguments, shutdown: &CancellationToken) -> anyhow::Result<axum::Router> {
+fn router(
+    control: &Arc<Control>,
+    arguments: &Arguments,
+    alerts: Handle,
+    counted: prometheus::Registry,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<axum::Router> {
     let agent = control.agent.clone();
     let scraped = agent.clone();
     let allowed: BTreeSet<_> = arguments.allow_host.iter().map(|name| name.to_ascii_lowercase()).collect();
@@ -165,8 +177,12 @@ fn router(control: &Arc<Control>, arguments: &Arguments, shutdown: &Cancellation
         metrics: Arc::new(move || {
             let exposition = Exposition::default();
             metrics::collect(&exposition, &scraped.board.report(), &scraped.registry);
-            exposition.encode()
+            let mut text = exposition.encode();
+            // Names and labels are plain text: they can always be written.
+            let _ = prometheus::TextEncoder::new().encode_utf8(&counted.gather(), &mut text);
+            text
         }),
+        alerts: Some(alerts),
         hosts: HostPolicy { allowed, any: false },
         shutdown: shutdown.clone(),
     };

@@ -66,16 +66,16 @@ pub enum Watched {
     Job,
 }
 
-/// The kinds that people write.
+/// The kinds that people write and that something runs for. Nothing is made for alert routes; `alerts` looks at them.
 pub const OBJECT_KINDS: [ObjectKind; 4] =
     [ObjectKind::Camera, ObjectKind::Stream, ObjectKind::Archive, ObjectKind::Recording];
 
 impl Watched {
     /// Everything that is watched.
     pub fn all() -> Vec<Self> {
-        let objects = OBJECT_KINDS.map(Self::Object);
+        let objects = OBJECT_KINDS.into_iter().chain([ObjectKind::AlertRoute]).map(Self::Object);
         let children = ChildKind::ALL.map(Self::Child);
-        objects.into_iter().chain(children).chain([Self::ReplicaSet, Self::Pod, Self::Job]).collect()
+        objects.chain(children).chain([Self::ReplicaSet, Self::Pod, Self::Job]).collect()
     }
 
     /// How the API names it.

@@ -95,6 +95,11 @@ impl Metrics {
         Ok(metrics)
     }
 
+    /// Where others register what they count.
+    pub const fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
     /// One object was looked at.
     pub fn reconciled(&self, kind: &str, took: Duration) {
         self.reconcile_duration.with_label_values(&[kind]).observe(took.as_secs_f64());

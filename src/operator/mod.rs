@@ -12,10 +12,12 @@
 //! | [`difference`], [`rollout`], [`apply`] | what is to be written, what has to wait (pure); the only writer |
 //! | [`reports`], [`status`], [`events`] | what agents say; how they are (pure); what people are told |
 //! | [`pod_events`], [`pod_problem`] | what the cluster says of a pod that does not start; why a pod does not run, and what to do (pure) |
+//! | [`alerts`] | where alerts are delivered, for whoever leads |
 //! | [`access`] | how agents can tell who calls them |
 //! | [`server`], [`metrics`] | probes and metrics |
 
 pub mod access;
+pub mod alerts;
 pub mod apply;
 pub mod build;
 pub mod client;

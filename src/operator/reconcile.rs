@@ -433,7 +433,7 @@ fn reason_of(condition: &Value) -> &str {
 pub fn count_states(world: &World, metrics: &Metrics) {
     let objects = world.index().objects();
     let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
-    for kind in super::kinds::OBJECT_KINDS {
+    for kind in super::kinds::OBJECT_KINDS.into_iter().chain([ObjectKind::AlertRoute]) {
         for state in ["Ready", "NotReady", "Waiting", "Suspended", "Unknown", "Malformed"] {
             counts.insert((kind.plural(), state), 0);
         }
@@ -444,6 +444,7 @@ pub fn count_states(world: &World, metrics: &Metrics) {
     objects.streams.values().for_each(|stream| count(ObjectKind::Stream, json_of(&stream.status)));
     objects.archives.values().for_each(|archive| count(ObjectKind::Archive, json_of(&archive.status)));
     objects.recordings.values().for_each(|recording| count(ObjectKind::Recording, json_of(&recording.status)));
+    world.routes().values().for_each(|route| count(ObjectKind::AlertRoute, json_of(&route.status)));
     for object in world.malformed().keys() {
         *counts.entry((object.kind.plural(), "Malformed")).or_insert(0) += 1;
     }

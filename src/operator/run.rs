@@ -4,8 +4,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -17,6 +17,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::access::{self, Fixed};
+use super::alerts::ClusterPlace;
 use super::apply::{Applier, SharedWorld};
 use super::build::Settings;
 use super::build::settings::{DefaultResources, NetworkPolicySettings};
@@ -32,6 +33,8 @@ use super::reconcile::{Agents, Reconciler, hosted};
 use super::reports::{Asking, Reports};
 use super::server::Server;
 use super::watches::{Feed, follow};
+use crate::alert::desk::Desk;
+use crate::alert::metrics::Metrics as AlertMetrics;
 use crate::host::signals::Signals;
 use crate::plan::unit::ObjectRef;
 
@@ -150,7 +153,8 @@ async fn operate(arguments: Arguments) -> anyhow::Result<ExitCode> {
         .await
         .with_context(|| format!("{} cannot be listened on: choose another address with --listen", arguments.listen))?;
     tracing::info!(address = %listener.local_addr()?, "serves probes and metrics");
-    let server = Server { feed: feed.clone(), reports: reports.clone() };
+    let alerts = Arc::new(OnceLock::new());
+    let server = Server { feed: feed.clone(), reports: reports.clone(), alerts: alerts.clone() };
     tokio::spawn(async move { axum::serve(listener, server.routes()).await });
     for kind in watched {
         tokio::spawn(follow(writer.clone(), kind, feed.clone()));
@@ -184,7 +188,7 @@ async fn operate(arguments: Arguments) -> anyhow::Result<ExitCode> {
         world: feed.world.clone(),
         reports: reports.clone(),
         pods_changed: feed.pods_changed.clone(),
-        token_file: arguments.agent_token_file,
+        token_file: arguments.agent_token_file.clone(),
         news: Arc::new({
             let feed = feed.clone();
             move |owner: &ObjectRef| {
@@ -194,6 +198,16 @@ async fn operate(arguments: Arguments) -> anyhow::Result<ExitCode> {
         }),
     };
     tokio::spawn(asking.run(stop.clone()));
+    let place = ClusterPlace::new(
+        writer.clone(),
+        feed.clone(),
+        reports.clone(),
+        arguments.agent_token_file,
+        arguments.namespace.clone(),
+    )?;
+    let (desk, handle) = Desk::new(Arc::new(place), AlertMetrics::register(metrics.registry())?)?;
+    let _ = alerts.set(handle);
+    let delivering = tokio::spawn(desk.deliver(stop.clone()));
     let reconciler = Arc::new(Reconciler {
         applier: Applier::new(writer.clone(), feed.world.clone(), events, arguments.max_concurrent_rollouts.into()),
         client: writer,
@@ -230,7 +244,7 @@ async fn operate(arguments: Arguments) -> anyhow::Result<ExitCode> {
     }
     tracing::info!("stops: finishes what is under way");
     stop.cancel();
-    let finished = tokio::time::timeout(FINISH_LIMIT, working);
+    let finished = tokio::time::timeout(FINISH_LIMIT, async { tokio::join!(working, delivering) });
     tokio::select! {
         lost = elector.keep() => end_at_once(&format!("lost the lease while it stopped: {lost}")),
         finished = finished => {

@@ -1,19 +1,22 @@
 //! The operator's own HTTP interface: probes and metrics, served by followers too.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 
 use super::kinds::Watched;
 use super::metrics;
 use super::reconcile::count_states;
 use super::reports::Reports;
 use super::watches::Feed;
+use crate::alert::desk::{DeskError, Handle};
+use crate::plan::unit::ObjectKey;
 
 /// A watch that has not even been tried to be opened for this long hangs: each is opened again every four minutes.
 const STALE: Duration = Duration::from_mins(10);
@@ -25,6 +28,8 @@ pub struct Server {
     pub feed: Feed,
     /// What agents say.
     pub reports: Reports,
+    /// Who delivers alerts, once this process leads.
+    pub alerts: Arc<OnceLock<Handle>>,
 }
 
 impl Server {
@@ -34,6 +39,7 @@ impl Server {
             .route("/healthz", get(healthz))
             .route("/readyz", get(readyz))
             .route("/metrics", get(serve_metrics))
+            .route("/api/v1/namespaces/{ns}/alertroutes/{name}/alertmanager", post(alertmanager))
             .with_state(Arc::new(self))
     }
 
@@ -60,6 +66,30 @@ async fn readyz(State(server): State<Arc<Server>>) -> (StatusCode, &'static str)
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "not everything has been listed yet\n")
     }
+}
+
+/// Alerts of Prometheus. A follower sends Alertmanager to the next attempt, which may reach the leader.
+async fn alertmanager(
+    State(server): State<Arc<Server>>,
+    Path((namespace, name)): Path<(String, String)>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> (StatusCode, String) {
+    let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let bearer = bearer.and_then(|value| value.strip_prefix("Bearer "));
+    let taken = match server.alerts.get() {
+        Some(desk) => desk.take_in(&ObjectKey { namespace, name }, bearer, &body).await,
+        None => Err(DeskError::Unavailable),
+    };
+    let Err(error) = taken else { return (StatusCode::NO_CONTENT, String::new()) };
+    let status = match &error {
+        DeskError::NotFound(_) => StatusCode::NOT_FOUND,
+        DeskError::NoSource(_) => StatusCode::CONFLICT,
+        DeskError::Unauthorized => StatusCode::UNAUTHORIZED,
+        DeskError::Refused(_) => StatusCode::BAD_REQUEST,
+        DeskError::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    (status, format!("{error}\n"))
 }
 
 async fn serve_metrics(State(server): State<Arc<Server>>) -> Response {

@@ -2,13 +2,14 @@
 //! watches feed it. Must not decide what is done about a change.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::kinds::{ChildKind, Watched};
 use super::live::{self, Job, Live, Pod};
 use super::rollout;
-use crate::api::{Archive, Camera, Recording, Stream};
+use crate::api::{AlertRoute, Archive, Camera, Recording, Stream};
 use crate::plan::index::{Index, Object};
 use crate::plan::unit::{ObjectKey, ObjectKind, ObjectRef};
 
@@ -47,6 +48,7 @@ pub type ChildKey = (ChildKind, ObjectKey);
 pub struct World {
     index: Index,
     malformed: BTreeMap<ObjectRef, String>,
+    routes: BTreeMap<ObjectKey, Arc<AlertRoute>>,
     children: BTreeMap<ChildKey, Live>,
     children_of: BTreeMap<ObjectRef, BTreeSet<ChildKey>>,
     /// Deployments by uid.
@@ -74,6 +76,11 @@ impl World {
     /// Objects that cannot be read, and why.
     pub const fn malformed(&self) -> &BTreeMap<ObjectRef, String> {
         &self.malformed
+    }
+
+    /// The alert routes.
+    pub const fn routes(&self) -> &BTreeMap<ObjectKey, Arc<AlertRoute>> {
+        &self.routes
     }
 
     /// Whether an object is there.
@@ -114,6 +121,9 @@ impl World {
                 let object = ObjectRef { kind, key: key.clone() };
                 self.malformed.remove(&object);
                 self.pending.remove(&object);
+                if kind == ObjectKind::AlertRoute {
+                    self.routes.remove(key);
+                }
                 concerned.wanted = self.index.remove(&object);
             }
             Watched::Child(kind) => {
@@ -159,7 +169,7 @@ impl World {
                     ObjectKind::Stream => objects.streams.keys().collect(),
                     ObjectKind::Archive => objects.archives.keys().collect(),
                     ObjectKind::Recording => objects.recordings.keys().collect(),
-                    ObjectKind::AlertRoute => Vec::new(),
+                    ObjectKind::AlertRoute => self.routes.keys().collect(),
                 };
                 read.into_iter().chain(malformed).cloned().collect()
             }
@@ -177,7 +187,9 @@ impl World {
         let reference = ObjectRef { kind, key: live::key(&object) };
         let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
         let (uid, version) = (text("uid"), text("resourceVersion"));
-        let known = meta(&self.index, &reference).and_then(|known| known.resource_version.as_deref());
+        let route = self.routes.get(&reference.key).filter(|_| kind == ObjectKind::AlertRoute);
+        let known = route.map(|route| &route.metadata).or_else(|| meta(&self.index, &reference));
+        let known = known.and_then(|known| known.resource_version.as_deref());
         if known.is_some_and(|known| !is_newer(&version, known)) {
             // An echo of what this process wrote itself, or older.
             return Concerned::default();
@@ -187,8 +199,15 @@ impl World {
             ObjectKind::Stream => serde_json::from_value(object).map(Object::Stream),
             ObjectKind::Archive => serde_json::from_value(object).map(Object::Archive),
             ObjectKind::Recording => serde_json::from_value(object).map(Object::Recording),
-            // The operator does not watch them.
-            ObjectKind::AlertRoute => return Concerned::default(),
+            ObjectKind::AlertRoute => match serde_json::from_value(object) {
+                Ok(route) => {
+                    self.malformed.remove(&reference);
+                    self.routes.insert(reference.key, Arc::new(route));
+                    // Alerts are looked at every second anyway.
+                    return Concerned::default();
+                }
+                Err(error) => Err(error),
+            },
         };
         let object = match parsed {
             Ok(object) => object,

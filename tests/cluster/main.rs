@@ -7,6 +7,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod alerts;
 mod api;
 mod operator;
 mod pods;
@@ -64,9 +65,10 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // They share a node, and its cameras encode in real time.
     arguments.test_threads = arguments.test_threads.or(Some(1));
-    let without_node = [api::TESTS, operator::TESTS].concat();
+    let without_node = [api::TESTS, operator::TESTS, alerts::API_TESTS].concat();
     let mut trials = group(&arguments, "api", || Cluster::start("test-api", Needs::Api), &without_node);
-    trials.extend(group(&arguments, "pods", site::start, pods::TESTS));
+    let with_node = [pods::TESTS, alerts::TESTS].concat();
+    trials.extend(group(&arguments, "pods", site::start, &with_node));
     let conclusion = libtest_mimic::run(&arguments, trials);
     if conclusion.has_failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

@@ -83,13 +83,19 @@ fn expected() -> BTreeSet<String> {
     children
 }
 
-fn prepare(cluster: &Cluster, namespace: &str) -> Account {
+pub fn prepare(cluster: &Cluster, namespace: &str) -> Account {
     for file in definitions() {
         cluster.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", file.to_str().unwrap()]);
     }
     cluster.kubectl(&["wait", "crd", "--all", "--for=condition=Established", "--timeout=30s"]);
     // Every operator sees everything: what an earlier test left is none of this one's business.
-    cluster.kubectl(&["delete", "cameras,streams,archives,recordings", "--all", "--all-namespaces", "--wait=true"]);
+    cluster.kubectl(&[
+        "delete",
+        "cameras,streams,archives,recordings,alertroutes",
+        "--all",
+        "--all-namespaces",
+        "--wait=true",
+    ]);
     cluster.namespace(namespace);
     Account::make(cluster)
 }

@@ -10,6 +10,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod alert_receivers;
 mod alerts;
 mod browser;
 mod crash;

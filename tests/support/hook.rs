@@ -7,6 +7,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::{free_port, http, wait};
@@ -33,12 +34,14 @@ impl Posted {
 pub struct Hook {
     /// Where it listens.
     pub port: u16,
+    address: String,
     seen: Arc<Mutex<Vec<Posted>>>,
+    holds: watch::Sender<bool>,
     running: Option<JoinHandle<()>>,
 }
 
 async fn take(
-    State(seen): State<Arc<Mutex<Vec<Posted>>>>,
+    State((seen, mut holds)): State<(Arc<Mutex<Vec<Posted>>>, watch::Receiver<bool>)>,
     method: Method,
     uri: Uri,
     headers: HeaderMap,
@@ -49,21 +52,34 @@ async fn take(
         return (StatusCode::BAD_REQUEST, json!({"ok": false, "description": "Bad Request: no JSON"}).to_string());
     }
     seen.lock().unwrap().push(Posted { path: uri.path().to_owned(), headers, body });
+    let _ = holds.wait_for(|holds| !holds).await;
     (StatusCode::OK, json!({"ok": true, "result": {}}).to_string())
 }
 
 impl Hook {
     /// A server that is there.
     pub fn start() -> Self {
-        let mut hook = Self { port: free_port(), seen: Arc::default(), running: None };
+        Self::start_at("127.0.0.1")
+    }
+
+    /// The same at another address of this machine.
+    pub fn start_at(address: &str) -> Self {
+        let mut hook = Self {
+            address: address.to_owned(),
+            port: free_port(),
+            seen: Arc::default(),
+            holds: watch::channel(false).0,
+            running: None,
+        };
         hook.back();
         hook
     }
 
     /// Brings it back on its port.
     pub fn back(&mut self) {
-        let router = Router::new().fallback(take).with_state(self.seen.clone());
-        let listener = http::runtime().block_on(tokio::net::TcpListener::bind(("127.0.0.1", self.port))).unwrap();
+        let router = Router::new().fallback(take).with_state((self.seen.clone(), self.holds.subscribe()));
+        let listener =
+            http::runtime().block_on(tokio::net::TcpListener::bind((self.address.as_str(), self.port))).unwrap();
         self.running = Some(http::runtime().spawn(async move { axum::serve(listener, router).await.unwrap() }));
     }
 
@@ -72,6 +88,11 @@ impl Hook {
         let Some(running) = self.running.take() else { return };
         running.abort();
         let _ = http::runtime().block_on(running);
+    }
+
+    /// Takes what comes from now on, and does not say so before it is allowed to.
+    pub fn hold_answers(&self, holds: bool) {
+        self.holds.send_replace(holds);
     }
 
     /// What was taken at a path, in its order.

@@ -70,6 +70,20 @@ pub async fn request_async(method: &str, url: &str, headers: &[(&str, &str)]) ->
     Ok(Answer { status, headers, body })
 }
 
+/// POST of JSON; `Err` where there is no whole answer.
+pub fn post(url: &str, headers: &[(&str, &str)], body: String) -> Result<Answer, String> {
+    runtime().block_on(async {
+        let mut request = client().post(url).header("content-type", "application/json").body(body);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = request.send().await.map_err(|error| error.to_string())?;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let body = response.bytes().await.map_err(|error| error.to_string())?;
+        Ok(Answer { status, headers, body })
+    })
+}
+
 /// GET; `Err` where there is no whole answer.
 pub fn get(url: &str) -> Result<Answer, String> {
     request("GET", url, &[])

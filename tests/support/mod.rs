@@ -11,6 +11,7 @@
 
 pub mod agent;
 pub mod camera;
+pub mod chatwoot;
 pub mod clock;
 pub mod cluster;
 pub mod hls;
@@ -18,14 +19,17 @@ pub mod hook;
 pub mod http;
 pub mod judge;
 pub mod manifest;
+pub mod multipart;
 pub mod operator;
 pub mod peer;
 pub mod process;
 pub mod program;
 pub mod rtsp_server;
 pub mod service;
+pub mod smtp;
 pub mod tap;
 pub mod target;
+pub mod telegram;
 pub mod token;
 
 use std::time::{Duration, Instant};

@@ -93,6 +93,11 @@ impl Operator {
         self.child.id()
     }
 
+    /// Where a path of its server is.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, name: &str) {
         process::signal(self.pid(), name);

@@ -1,4 +1,4 @@
--- How Argo CD sees a Camera, Stream, Archive or Recording: by its conditions. One script for the four kinds.
+-- How Argo CD sees a Camera, Stream, Archive, Recording or AlertRoute: by its conditions. One script for the five kinds.
 -- Healthy: it does what it is for. Progressing: that is to be seen. Suspended: somebody wants it so. Degraded: a person is needed.
 
 -- These come and go by themselves: another object or pod is awaited.

@@ -33,7 +33,7 @@ pub fn routes() -> Router<Arc<Registry>> {
     hls::routes::routes().merge(pictures::routes()).layer(cors)
 }
 
-/// What other agents fetch: `/v1/cameras/{ns}/{name}/live.mp4`.
+/// What other agents and the operator fetch: `/v1/cameras/{ns}/{name}/live.mp4`, `…/last-picture.jpg`.
 pub fn sidecar_routes(registry: &Arc<Registry>, board: &Arc<Board>) -> Router {
-    live_mp4::routes(registry, board)
+    live_mp4::routes(registry, board).merge(pictures::sidecar_routes().with_state(registry.clone()))
 }

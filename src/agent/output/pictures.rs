@@ -14,7 +14,7 @@ use futures::{StreamExt as _, stream};
 use jiff::fmt::rfc2822;
 
 use super::mjpeg::{Picture, Viewer};
-use super::snapshot::{Snapshot, SnapshotError, snapshot};
+use super::snapshot::{Snapshot, SnapshotError, last_picture, snapshot};
 use crate::agent::problem::Problem;
 use crate::agent::registry::Registry;
 use crate::plan::unit::ObjectKey;
@@ -29,6 +29,19 @@ pub fn routes() -> Router<Arc<Registry>> {
     Router::new()
         .route("/live/{ns}/{stream}/stream.mjpeg", get(motion))
         .route("/live/{ns}/{stream}/snapshot.jpg", get(still))
+}
+
+/// What the operator fetches.
+pub fn sidecar_routes() -> Router<Arc<Registry>> {
+    Router::new().route("/v1/cameras/{ns}/{name}/last-picture.jpg", get(last))
+}
+
+/// The last picture of a camera, however old: what an alert about the camera shows.
+async fn last(
+    State(registry): State<Arc<Registry>>,
+    Path((namespace, name)): Path<(String, String)>,
+) -> Result<Response, Problem> {
+    Ok(respond(last_picture(&registry, &ObjectKey { namespace, name }).await?))
 }
 
 impl From<SnapshotError> for Problem {

@@ -123,6 +123,30 @@ pub async fn snapshot(registry: &Registry, camera: &ObjectKey) -> Result<Snapsho
     Ok(snapshot)
 }
 
+/// The last picture that came from a camera, however old: for who wants to see what was there before it went. While its video
+/// flows it is the latest one.
+///
+/// # Errors
+/// When nothing of it is left, or it cannot be decoded.
+pub async fn last_picture(registry: &Registry, camera: &ObjectKey) -> Result<Snapshot, SnapshotError> {
+    match snapshot(registry, camera).await {
+        Err(SnapshotError::NoVideo) => {}
+        answer => return answer,
+    }
+    let hub = registry.hubs.get(camera).ok_or(SnapshotError::NoCamera)?;
+    let (configuration, frames) = hub.last_gop().ok_or(SnapshotError::NoVideo)?;
+    let newest = frames.last().ok_or(SnapshotError::NoVideo)?;
+    let captured = newest.utc;
+    if configuration.video.codec == Codec::Mjpeg {
+        return Ok(Snapshot { jpeg: newest.payload.clone(), captured });
+    }
+    // The semaphore is never closed.
+    let _permit = registry.snapshots.decoders.acquire().await;
+    let decoding = tokio::time::timeout(PATIENCE, decode_last(&configuration, &frames));
+    let jpeg = decoding.await.map_err(|_| DecodeError::Failed("it took too long".into()))??;
+    Ok(Snapshot { jpeg, captured })
+}
+
 /// Decodes a GOP and returns its last picture.
 async fn decode_last(configuration: &Configuration, frames: &[Arc<Frame>]) -> Result<Bytes, DecodeError> {
     // The last pictures are all encoded, since a damaged one may be missing at the end; the newest that came is taken.

@@ -1,38 +1,58 @@
-//! How a delivery reaches people: one file for each kind of receiver. They send once; when to send again is the engine's.
+//! How a message reaches people: one file for each kind of receiver, behind one trait. They send once; when to send again is the
+//! engine's. What they say of a failure holds no URL and no secret.
 
+mod chatwoot;
+mod email;
 mod slack;
 mod telegram;
 mod webhook;
 
 use std::time::Duration;
 
-use super::engine::{Delivery, Outcome};
-use crate::api::alert_route::Receiver;
+use futures::future::BoxFuture;
 
-/// How long a receiver may take.
+use super::engine::Outcome;
+use super::message::Message;
+use crate::api::alert_receiver::Receiver;
+use crate::api::reference::{PASSWORD_KEY, SecretKeyReference, USERNAME_KEY};
+
+/// How long a receiver may take for one request.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a delivery may take with all its requests.
+const DELIVERY_PATIENCE: Duration = Duration::from_mins(1);
+/// Longest detail of a refusal that is passed on, in characters.
+const MAX_DETAIL: usize = 200;
 
 /// Why a delivery was not taken. Never holds a URL or a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
     /// The Secret or its key does not exist.
-    #[error("Secret {name} with the key {key} does not exist: declare it in the same namespace")]
+    #[error("Secret {name} with the key {key} does not exist: declare it in the namespace of the route")]
     SecretMissing {
         /// Name of the Secret.
         name: String,
         /// The key.
         key: String,
     },
+    /// The Secret cannot be read.
+    #[error("{0}")]
+    SecretUnreadable(String),
     /// What a Secret holds is no URL.
     #[error("what the Secret holds is no http or https URL: put the address there as it was given to you")]
     NotAUrl,
-    /// No connection, or no answer.
+    /// What the spec holds cannot be used.
+    #[error("{0}")]
+    Invalid(String),
+    /// No connection.
     #[error("{0}")]
     Unreachable(&'static str),
+    /// The connection broke, or no answer came: it may have been taken.
+    #[error("{0}")]
+    Uncertain(&'static str),
     /// It answered with an error.
     #[error("it answered {status}{}", detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default())]
     Refused {
-        /// HTTP status.
+        /// HTTP or SMTP status.
         status: u16,
         /// What it said, where that is known to hold no secret.
         detail: Option<String>,
@@ -41,26 +61,91 @@ pub enum SendError {
     },
 }
 
-impl From<reqwest::Error> for SendError {
-    fn from(error: reqwest::Error) -> Self {
-        // What reqwest says itself holds the URL, which may be a secret.
-        Self::Unreachable(if error.is_timeout() {
-            "it did not answer in time"
-        } else if error.is_connect() {
-            "it cannot be connected to: look whether its address is right and it is running"
-        } else {
-            "the connection to it broke"
-        })
+impl SendError {
+    /// Whether it may have been taken all the same.
+    const fn is_uncertain(&self) -> bool {
+        // What stands between (502, 504) knows no more than that no answer came.
+        matches!(self, Self::Uncertain(_) | Self::Refused { status: 502 | 504, .. })
     }
 }
 
-/// Reads a Secret's key, by the Secret's name in the namespace of the route.
-pub type ReadSecret<'a> = &'a (dyn Fn(&str, &str) -> Option<String> + Send + Sync);
+impl From<reqwest::Error> for SendError {
+    fn from(error: reqwest::Error) -> Self {
+        // What reqwest says itself holds the URL, which may be a secret.
+        if error.is_connect() {
+            Self::Unreachable("it cannot be connected to: look whether its address is right and it is running")
+        } else if error.is_timeout() {
+            Self::Uncertain("it did not answer in time")
+        } else {
+            Self::Uncertain("the connection to it broke")
+        }
+    }
+}
 
-fn secret(read: ReadSecret<'_>, reference: &crate::api::reference::SecretKeyReference) -> Result<String, SendError> {
-    let value = read(&reference.name, &reference.key);
-    let missing = || SendError::SecretMissing { name: reference.name.clone(), key: reference.key.clone() };
-    value.map(|value| value.trim_end_matches(['\n', '\r']).to_owned()).ok_or_else(missing)
+/// Reads Secrets in the namespace of a route.
+pub trait ReadSecret: Send + Sync {
+    /// What stands under a key, if it is there.
+    fn read<'a>(&'a self, name: &'a str, key: &'a str) -> BoxFuture<'a, Result<Option<String>, String>>;
+}
+
+/// What receivers work with.
+#[derive(Clone, Copy)]
+pub struct Access<'a> {
+    /// The client of all receivers.
+    pub http: &'a reqwest::Client,
+    /// Where Secrets are.
+    pub secrets: &'a dyn ReadSecret,
+}
+
+impl Access<'_> {
+    async fn key(&self, name: &str, key: &str) -> Result<String, SendError> {
+        let value = self.secrets.read(name, key).await.map_err(SendError::SecretUnreadable)?;
+        let missing = || SendError::SecretMissing { name: name.to_owned(), key: key.to_owned() };
+        value.map(|value| value.trim_end_matches(['\n', '\r']).to_owned()).ok_or_else(missing)
+    }
+
+    async fn secret(&self, reference: &SecretKeyReference) -> Result<String, SendError> {
+        self.key(&reference.name, &reference.key).await
+    }
+}
+
+/// A kind of receiver.
+trait Receive: Send + Sync {
+    /// Its name in metrics.
+    fn type_(&self) -> &'static str;
+
+    /// Names and keys of the Secrets that it needs.
+    fn secrets(&self) -> Vec<(String, String)>;
+
+    /// Sends a message once.
+    fn send<'a>(&'a self, message: &'a Message, access: Access<'a>) -> BoxFuture<'a, Result<(), SendError>>;
+}
+
+fn named(reference: &SecretKeyReference) -> (String, String) {
+    (reference.name.clone(), reference.key.clone())
+}
+
+/// What a receiver is.
+fn receive(receiver: &Receiver) -> Option<&dyn Receive> {
+    // The schema asks for exactly one.
+    match receiver {
+        Receiver { webhook: Some(webhook), .. } => Some(webhook),
+        Receiver { telegram: Some(telegram), .. } => Some(telegram),
+        Receiver { slack: Some(slack), .. } => Some(slack),
+        Receiver { email: Some(email), .. } => Some(email),
+        Receiver { chatwoot: Some(chatwoot), .. } => Some(chatwoot),
+        Receiver { .. } => None,
+    }
+}
+
+/// The kind of a receiver, as metrics name it.
+pub fn type_of(receiver: &Receiver) -> &'static str {
+    receive(receiver).map_or("none", Receive::type_)
+}
+
+/// Names and keys of the Secrets that a receiver needs.
+pub fn secrets_of(receiver: &Receiver) -> Vec<(String, String)> {
+    receive(receiver).map(Receive::secrets).unwrap_or_default()
 }
 
 /// The client of all receivers: follows no redirects, which could lead a secret elsewhere.
@@ -81,23 +166,27 @@ fn accepted(response: &reqwest::Response) -> Result<(), SendError> {
     Err(SendError::Refused { status: response.status().as_u16(), detail: None, retry_after })
 }
 
-/// Sends a delivery once.
-pub async fn send(http: &reqwest::Client, receiver: &Receiver, delivery: &Delivery, read: ReadSecret<'_>) -> Outcome {
-    let sent = match receiver {
-        Receiver { webhook: Some(webhook), .. } => webhook::send(http, webhook, delivery, read).await,
-        Receiver { telegram: Some(telegram), .. } => telegram::send(http, telegram, delivery, read).await,
-        Receiver { slack: Some(slack), .. } => slack::send(http, slack, delivery, read).await,
-        // The schema asks for exactly one.
-        Receiver { .. } => Err(SendError::Unreachable("it has no address")),
+/// What a receiver said of a refusal, cut, and without the secret that it was sent.
+fn detail(said: &str, secret: &str) -> Option<String> {
+    let said = if secret.is_empty() { said.to_owned() } else { said.replace(secret, "…") };
+    let said: String = said.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(MAX_DETAIL).collect();
+    (!said.is_empty()).then_some(said)
+}
+
+/// Sends a message once.
+pub async fn send(receiver: &Receiver, message: &Message, access: Access<'_>) -> Outcome {
+    let sent = match receive(receiver) {
+        Some(receive) => tokio::time::timeout(DELIVERY_PATIENCE, receive.send(message, access)).await,
+        None => Ok(Err(SendError::Invalid("it has no address".into()))),
     };
-    match sent {
+    match sent.unwrap_or(Err(SendError::Uncertain("it did not answer in time"))) {
         Ok(()) => Outcome::Taken,
         Err(error) => {
             let retry_after = match &error {
                 SendError::Refused { retry_after, .. } => retry_after.map(|seconds| seconds.saturating_mul(1000)),
                 _ => None,
             };
-            Outcome::Failed { error: error.to_string(), retry_after }
+            Outcome::Failed { error: error.to_string(), retry_after, is_uncertain: error.is_uncertain() }
         }
     }
 }

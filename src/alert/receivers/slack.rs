@@ -1,23 +1,33 @@
 //! An incoming webhook of Slack, or of what takes the same.
 
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use serde_json::json;
 
-use super::{ReadSecret, SendError, accepted, secret};
-use crate::alert::engine::Delivery;
-use crate::alert::text;
-use crate::api::alert_route::Slack;
+use super::{Access, Receive, SendError, accepted, named};
+use crate::alert::message::Message;
+use crate::api::alert_receiver::Slack;
 
-pub(super) async fn send(
-    http: &reqwest::Client,
-    slack: &Slack,
-    delivery: &Delivery,
-    read: ReadSecret<'_>,
-) -> Result<(), SendError> {
-    let url = reqwest::Url::parse(&secret(read, &slack.url_secret_ref)?).map_err(|_| SendError::NotAUrl)?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(SendError::NotAUrl);
+impl Receive for Slack {
+    fn type_(&self) -> &'static str {
+        "slack"
     }
-    // The three characters that Slack's text gives a meaning.
-    let text = text::body(delivery).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-    accepted(&http.post(url).json(&json!({"text": text})).send().await?)
+
+    fn secrets(&self) -> Vec<(String, String)> {
+        vec![named(&self.url_secret_ref)]
+    }
+
+    fn send<'a>(&'a self, message: &'a Message, access: Access<'a>) -> BoxFuture<'a, Result<(), SendError>> {
+        async move {
+            let url =
+                reqwest::Url::parse(&access.secret(&self.url_secret_ref).await?).map_err(|_| SendError::NotAUrl)?;
+            if !matches!(url.scheme(), "http" | "https") {
+                return Err(SendError::NotAUrl);
+            }
+            // The three characters that Slack's text gives a meaning.
+            let text = message.body.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+            accepted(&access.http.post(url).json(&json!({"text": text})).send().await?)
+        }
+        .boxed()
+    }
 }

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use ring::hmac;
 use serde_json::{Value, json};
 
-use super::{ReadSecret, SendError, accepted, secret};
-use crate::alert::engine::Delivery;
+use super::{Access, Receive, SendError, accepted, named};
+use crate::alert::message::Message;
 use crate::alert::{Told, text};
-use crate::api::alert_route::Webhook;
+use crate::api::alert_receiver::Webhook;
 use crate::plan::unit::hex;
 
 /// Header with `sha256=` and the HMAC-SHA256 of the body, in hex.
@@ -16,26 +18,39 @@ const SIGNATURE: &str = "X-Camera-Operator-Signature";
 /// Header with the key of the delivery, by which a repetition is known.
 const DELIVERY: &str = "X-Camera-Operator-Delivery";
 
-pub(super) async fn send(
-    http: &reqwest::Client,
-    webhook: &Webhook,
-    delivery: &Delivery,
-    read: ReadSecret<'_>,
-) -> Result<(), SendError> {
-    let body = payload(delivery).to_string();
-    let mut request =
-        http.post(&webhook.url).header("Content-Type", "application/json").header(DELIVERY, delivery.key.as_str());
-    if let Some(reference) = &webhook.signing_secret_ref {
-        let key = hmac::Key::new(hmac::HMAC_SHA256, secret(read, reference)?.as_bytes());
-        let signature = hex(hmac::sign(&key, body.as_bytes()).as_ref());
-        request = request.header(SIGNATURE, format!("sha256={signature}"));
+impl Receive for Webhook {
+    fn type_(&self) -> &'static str {
+        "webhook"
     }
-    accepted(&request.body(body).send().await?)
+
+    fn secrets(&self) -> Vec<(String, String)> {
+        self.signing_secret_ref.iter().map(named).collect()
+    }
+
+    fn send<'a>(&'a self, message: &'a Message, access: Access<'a>) -> BoxFuture<'a, Result<(), SendError>> {
+        async move {
+            let body = payload(message).to_string();
+            let mut request = access
+                .http
+                .post(&self.url)
+                .header("Content-Type", "application/json")
+                .header(DELIVERY, message.delivery.key.as_str());
+            if let Some(reference) = &self.signing_secret_ref {
+                let key = hmac::Key::new(hmac::HMAC_SHA256, access.secret(reference).await?.as_bytes());
+                let signature = hex(hmac::sign(&key, body.as_bytes()).as_ref());
+                request = request.header(SIGNATURE, format!("sha256={signature}"));
+            }
+            accepted(&request.body(body).send().await?)
+        }
+        .boxed()
+    }
 }
 
 /// The body.
-fn payload(delivery: &Delivery) -> Value {
+fn payload(message: &Message) -> Value {
+    let delivery = &message.delivery;
     let is_over = delivery.alerts.iter().all(|told| told.ended.is_some());
+    let page = message.page.as_deref();
     json!({
         "version": "4",
         "groupKey": format!("{}/{}", delivery.route, delivery.receiver),
@@ -43,29 +58,36 @@ fn payload(delivery: &Delivery) -> Value {
         "status": if is_over { "resolved" } else { "firing" },
         "receiver": format!("{}/{}", delivery.route, delivery.receiver),
         "groupLabels": {},
-        "commonLabels": {"namespace": delivery.route.namespace},
-        "commonAnnotations": {"summary": text::subject(delivery)},
-        "externalURL": "",
-        "alerts": delivery.alerts.iter().map(alert).collect::<Vec<_>>(),
+        "commonLabels": {},
+        "commonAnnotations": {"summary": message.subject, "description": message.body},
+        "externalURL": page.unwrap_or_default(),
+        "alerts": delivery.alerts.iter().map(|told| alert(told, page)).collect::<Vec<_>>(),
     })
 }
 
-fn alert(told: &Told) -> Value {
+fn alert(told: &Told, page: Option<&str>) -> Value {
     let alert = &told.alert;
-    let mut labels: BTreeMap<String, String> = alert
-        .labels
-        .iter()
-        .map(|(name, value)| (format!("label_{}", name.replace(['.', '/', '-'], "_")), value.clone()))
-        .collect();
-    labels.extend([
-        ("alertname".to_owned(), format!("{:?}", alert.key.name)),
-        ("severity".to_owned(), format!("{:?}", alert.severity).to_ascii_lowercase()),
-        ("kind".to_owned(), alert.key.object.kind.plural().to_owned()),
-        ("namespace".to_owned(), alert.key.object.key.namespace.clone()),
-        ("name".to_owned(), alert.key.object.key.name.clone()),
-    ]);
+    // What came from Prometheus has the labels that it had there.
+    let is_foreign = alert.labels.contains_key("alertname");
+    let label = |name: &str| {
+        if is_foreign { name.to_owned() } else { format!("label_{}", name.replace(['.', '/', '-'], "_")) }
+    };
+    let mut labels: BTreeMap<String, String> =
+        alert.labels.iter().map(|(name, value)| (label(name), value.clone())).collect();
+    if !is_foreign {
+        labels.extend([
+            ("alertname".to_owned(), alert.name.clone()),
+            ("severity".to_owned(), format!("{:?}", alert.severity).to_ascii_lowercase()),
+            ("kind".to_owned(), alert.key.object.kind.plural().to_owned()),
+            ("namespace".to_owned(), alert.key.object.key.namespace.clone()),
+            ("name".to_owned(), alert.key.object.key.name.clone()),
+        ]);
+    }
     let mut annotations = BTreeMap::from([("description", alert.message.clone()), ("reason", alert.reason.clone())]);
     annotations.extend(alert.code.map(|code| ("code", code.to_string())));
+    if !told.affects.is_empty() {
+        annotations.insert("affects", told.affects.iter().map(text::object).collect::<Vec<_>>().join(", "));
+    }
     json!({
         "status": if told.ended.is_some() { "resolved" } else { "firing" },
         "labels": labels,
@@ -73,7 +95,7 @@ fn alert(told: &Told) -> Value {
         "startsAt": format!("{:.3}", alert.since),
         // What Alertmanager writes for an alert that stands.
         "endsAt": told.ended.map_or_else(|| "0001-01-01T00:00:00Z".to_owned(), |ended| format!("{ended:.3}")),
-        "generatorURL": "",
+        "generatorURL": text::link(told, page).unwrap_or_default(),
         "fingerprint": fingerprint(&alert.key.text()),
     })
 }
