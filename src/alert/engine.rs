@@ -83,6 +83,9 @@ pub struct Receiver {
     /// What is being sent, or may have been taken although nobody knows: it stays one message.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     sending: BTreeMap<String, Option<Timestamp>>,
+    /// Whether no attempt to send that was left open: neither one that got no answer, nor one of an earlier process.
+    #[serde(skip)]
+    is_fresh: bool,
     /// How many messages it has taken: what makes two of the same words two messages.
     taken: u64,
     /// Since when there is something to be told.
@@ -208,7 +211,8 @@ impl State {
                 receiver.error = Some(error.chars().take(500).collect());
                 let pause = retry_after.unwrap_or(0).clamp(0, MAX_ASKED_PAUSE).max(doubled);
                 receiver.not_before = Some(after(now, pause));
-                if !is_uncertain {
+                receiver.is_fresh &= !is_uncertain;
+                if receiver.is_fresh {
                     // What was certainly not taken may go with what has come since.
                     receiver.sending.clear();
                 }
@@ -333,6 +337,7 @@ impl State {
                 let waits = |text: &String| alerts.get(text).is_some_and(|seen| waiting.contains(&seen.alert.severity));
                 let batch = receiver.pending.iter().filter(|(text, _)| !waits(text));
                 receiver.sending = batch.map(|(text, ended)| (text.clone(), *ended)).collect();
+                receiver.is_fresh = true;
             }
             if receiver.sending.is_empty() {
                 if receiver.is_heartbeat_due(declared, now) {
