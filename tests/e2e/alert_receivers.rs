@@ -6,14 +6,14 @@ use serde_json::Value;
 use crate::support::camera::Camera;
 use crate::support::chatwoot::{ACCOUNT, Chatwoot, INBOX};
 use crate::support::program::Program;
-use crate::support::smtp::{Authority, Smtp, Tls};
+use crate::support::smtp::{Authority, Smtp, Way};
 use crate::support::{http, manifest, wait};
 
 const USER: &str = "cameras";
 const PASSWORD: &str = "Angelica-rue-9";
 const TOKEN: &str = "Hyssop-costmary-2";
 
-fn receiver(name: &str, server: &Smtp, tls: Tls, more: &str) -> String {
+fn receiver(name: &str, server: &Smtp, tls: Way, more: &str) -> String {
     let smtp = format!("{{host: localhost, port: {}, tls: {}{more}}}", server.port, tls.name());
     format!(
         "  - {{name: {name}, cooldown: 1s, email: {{smtp: {smtp}, from: 'Cameras <cameras@example.com>', to: [ops@example.com, 'Ünal <unal@example.com>']}}}}\n"
@@ -38,13 +38,13 @@ fn part<'a>(mail: &'a Value, type_: &str) -> &'a Value {
 #[test]
 fn mail_comes_by_every_way_with_the_picture_in_it() {
     let authority = Authority::new();
-    let starttls = Smtp::start(&authority, Tls::StartTls, USER, PASSWORD);
-    let tls = Smtp::start(&authority, Tls::Tls, USER, PASSWORD);
-    let plain = Smtp::start(&authority, Tls::None, "", "");
+    let starttls = Smtp::start(&authority, Way::StartTls, USER, PASSWORD);
+    let tls = Smtp::start(&authority, Way::Tls, USER, PASSWORD);
+    let plain = Smtp::start(&authority, Way::None, "", "");
     let login = ", credentialsSecretRef: {name: mail}";
-    let receivers = receiver("starttls", &starttls, Tls::StartTls, login)
-        + &receiver("tls", &tls, Tls::Tls, login)
-        + &receiver("plain", &plain, Tls::None, "");
+    let receivers = receiver("starttls", &starttls, Way::StartTls, login)
+        + &receiver("tls", &tls, Way::Tls, login)
+        + &receiver("plain", &plain, Way::None, "");
     let mut camera = Camera::start("");
     let manifests =
         manifest::credentials("mail", USER, PASSWORD) + &route(&receivers) + &manifest::camera("cam", &camera.url);
@@ -95,13 +95,13 @@ fn mail_comes_by_every_way_with_the_picture_in_it() {
 #[test]
 fn what_is_wrong_with_a_mail_server_is_said() {
     let (authority, strangers) = (Authority::new(), Authority::new());
-    let refuses = Smtp::start(&authority, Tls::StartTls, USER, "another");
-    let stranger = Smtp::start(&strangers, Tls::Tls, "", "");
-    let plain = Smtp::start(&authority, Tls::None, "", "");
+    let refuses = Smtp::start(&authority, Way::StartTls, USER, "another");
+    let stranger = Smtp::start(&strangers, Way::Tls, "", "");
+    let plain = Smtp::start(&authority, Way::None, "", "");
     let login = ", credentialsSecretRef: {name: mail}";
-    let receivers = receiver("refuses", &refuses, Tls::StartTls, login)
-        + &receiver("stranger", &stranger, Tls::Tls, "")
-        + &receiver("plain", &plain, Tls::StartTls, "");
+    let receivers = receiver("refuses", &refuses, Way::StartTls, login)
+        + &receiver("stranger", &stranger, Way::Tls, "")
+        + &receiver("plain", &plain, Way::StartTls, "");
     let manifests = manifest::credentials("mail", USER, PASSWORD) + &route(&receivers);
     let authority = authority.path();
     let mut program = Program::start_with(&manifests, None, &[("SSL_CERT_FILE", &authority)]);

@@ -40,8 +40,11 @@ pub struct Hook {
     running: Option<JoinHandle<()>>,
 }
 
+/// What was taken, and whether answers are held back.
+type Shared = (Arc<Mutex<Vec<Posted>>>, watch::Receiver<bool>);
+
 async fn take(
-    State((seen, mut holds)): State<(Arc<Mutex<Vec<Posted>>>, watch::Receiver<bool>)>,
+    State((seen, mut holds)): State<Shared>,
     method: Method,
     uri: Uri,
     headers: HeaderMap,

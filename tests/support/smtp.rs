@@ -13,7 +13,7 @@ use super::wait;
 
 /// How the way to it is secured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tls {
+pub enum Way {
     /// Plain at first.
     StartTls,
     /// From the beginning.
@@ -22,7 +22,7 @@ pub enum Tls {
     None,
 }
 
-impl Tls {
+impl Way {
     /// As manifests write it.
     pub const fn name(self) -> &'static str {
         match self {
@@ -76,7 +76,7 @@ pub struct Smtp {
 
 impl Smtp {
     /// A server; with a user and a password it takes mail only from who logs in.
-    pub fn start(authority: &Authority, tls: Tls, user: &str, password: &str) -> Self {
+    pub fn start(authority: &Authority, tls: Way, user: &str, password: &str) -> Self {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/smtp_server.py");
         let mut command = Command::new("/usr/bin/python3");
         command.arg(script).args(["--tls", tls.name()]);

@@ -357,7 +357,11 @@ async fn what_cannot_be_exported_is_said() {
         (export_path(base(), base().plus_micros(90_000 * SECOND)), StatusCode::BAD_REQUEST, "24 hours"),
         ("/recordings/shop/door/export.mp4".to_owned(), StatusCode::BAD_REQUEST, "?from="),
         ("/recordings/shop/door/export.mp4?from=yesterday".to_owned(), StatusCode::BAD_REQUEST, "RFC 3339"),
-        ("/recordings/shop/gate/playlist.m3u8?from=2026-11-21T00:00:00Z".to_owned(), StatusCode::NOT_FOUND, "gate"),
+        (
+            "/recordings/shop/gate/playlist.m3u8?from=2026-11-21T00:00:00Z&to=2026-11-21T01:00:00Z".to_owned(),
+            StatusCode::NOT_FOUND,
+            "gate",
+        ),
         ("/recordings/shop/door/2026-11-21/01/../secret.mp4".to_owned(), StatusCode::NOT_FOUND, ""),
         ("/recordings/shop/door/2026-11-21/01/%2e%2e%2fsecret.mp4".to_owned(), StatusCode::NOT_FOUND, ""),
         ("/recordings/shop/%2e%2e/clip.mp4".to_owned(), StatusCode::NOT_FOUND, ""),
