@@ -71,7 +71,7 @@ pub(super) fn check(manifests: &Manifests, declared: &[Declared]) -> Vec<Problem
         for (index, error) in template::problems(route) {
             let path = format!("spec.receivers[{index}].template");
             let message = format!("cannot be rendered: {error}");
-            references.problem(&object, &path, message, ProblemKind::Invalid);
+            references.problem(&object, &path, message, ProblemKind::Unresolved);
         }
     }
     for archive in &manifests.archives {
