@@ -174,7 +174,10 @@ impl Applier {
         };
         match difference::step(kind, &plan.owner, &plan.owner_uid, &wanted, &hash, &live) {
             Step::Nothing => return Ok(false),
-            Step::Update { uid } => wanted["metadata"]["uid"] = uid.into(),
+            Step::Update { uid, version } => {
+                wanted["metadata"]["uid"] = uid.into();
+                wanted["metadata"]["resourceVersion"] = version.into();
+            }
             Step::Taken(whose) => {
                 let advice = match kind {
                     ChildKind::Claim => {
@@ -192,7 +195,8 @@ impl Applier {
             }
         }
         if live.created {
-            self.own(kind, &key).await.map_err(|error| problem(kind, &key, &error))?;
+            let owned = self.own(kind, &key, &live.resource_version).await;
+            wanted["metadata"]["resourceVersion"] = owned.map_err(|error| problem(kind, &key, &error))?.into();
         }
         let parameters = PatchParams::apply(FIELD_MANAGER).force();
         let written = self.api(kind, &key).patch(&key.name, &parameters, &Patch::Apply(&wanted)).await;
@@ -222,7 +226,7 @@ impl Applier {
     }
 
     /// Makes what was created as if it had been applied: only what is owned by apply goes when it is not applied any more.
-    async fn own(&self, kind: ChildKind, key: &ObjectKey) -> Result<(), kube::Error> {
+    async fn own(&self, kind: ChildKind, key: &ObjectKey, seen: &str) -> Result<Option<String>, kube::Error> {
         let api = self.api(kind, key);
         let mut metadata = api.get(&key.name).await?.metadata;
         for entry in metadata.managed_fields.iter_mut().flatten() {
@@ -232,9 +236,10 @@ impl Applier {
         }
         // The version that was seen: whoever writes in between makes this fail, and be tried again.
         let patch = json!({"metadata": {
-            "resourceVersion": metadata.resource_version, "managedFields": metadata.managed_fields,
+            "resourceVersion": seen, "managedFields": metadata.managed_fields,
         }});
-        api.patch(&key.name, &PatchParams::default(), &Patch::Merge(&patch)).await.map(drop)
+        let owned = api.patch(&key.name, &PatchParams::default(), &Patch::Merge(&patch)).await?;
+        Ok(owned.metadata.resource_version)
     }
 
     /// Knows at once what was written, so that the next look does not go by an older state.

@@ -17,11 +17,13 @@ use crate::plan::unit::ObjectRef;
 pub enum Step {
     /// Nothing: it is as it should be.
     Nothing,
-    /// It is ours and not as it should be. The uid is the object's that was seen, so that no other of the same name is
-    /// written to.
+    /// It is ours and not as it should be. Written to is what was seen and nothing else: no other of the same name, and not
+    /// what somebody has written since. So a write that arrives late, of a leader that is none any more, changes nothing.
     Update {
         /// `metadata.uid`.
         uid: String,
+        /// `metadata.resourceVersion`.
+        version: String,
     },
     /// It is somebody else's. Says whose, for a person.
     Taken(String),
@@ -53,7 +55,7 @@ pub fn step(kind: ChildKind, owner: &ObjectRef, owner_uid: &str, wanted: &Value,
     if same_hash && wanted.as_object().into_iter().flatten().filter(|(name, _)| fields(name)).all(is_carried) {
         return Step::Nothing;
     }
-    Step::Update { uid: live.uid.clone() }
+    Step::Update { uid: live.uid.clone(), version: live.resource_version.clone() }
 }
 
 fn is_predecessor(controller: &OwnerReference, owner: &ObjectRef) -> bool {
@@ -178,7 +180,7 @@ mod tests {
     #[test]
     fn whose_it_is_decides_first() {
         use ChildKind::{Claim, ConfigMap};
-        let update = || Step::Update { uid: "child".into() };
+        let update = || Step::Update { uid: "child".into(), version: "7".into() };
         let reference = |kind: &str, uid: &str| {
             json!({"ownerReferences": [{
                 "apiVersion": "camera-operator.dev/v1alpha1", "kind": kind, "name": "default", "uid": uid, "controller": true,

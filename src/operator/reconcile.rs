@@ -82,6 +82,7 @@ impl Agents {
 struct Subject {
     object: ObjectRef,
     uid: String,
+    version: Option<String>,
     generation: Option<i64>,
     before: Value,
 }
@@ -241,7 +242,8 @@ impl Reconciler {
             status::with_notices(&mut status, &before, meta.generation, &seconds, &notices);
         }
         let (uid, generation) = (meta.uid.clone().unwrap_or_default(), meta.generation);
-        Some((Subject { object: object.clone(), uid, generation, before }, status))
+        let version = meta.resource_version.clone();
+        Some((Subject { object: object.clone(), uid, version, generation, before }, status))
     }
 
     /// What an agent runs for others is looked at when the agent's state changes.
@@ -263,15 +265,17 @@ impl Reconciler {
     }
 
     async fn write(&self, subject: &Subject, status: &Value) -> Option<Problem> {
-        let Subject { object, uid, .. } = subject;
+        let Subject { object, uid, version, .. } = subject;
         let kind = Watched::Object(object.kind);
         let api: Api<DynamicObject> =
             Api::namespaced_with(self.client.clone(), &object.key.namespace, &kind.resource());
         let patch = json!({
             "apiVersion": API_VERSION,
             "kind": format!("{:?}", object.kind),
-            // The uid keeps a status off an object of the same name that was made meanwhile.
-            "metadata": {"name": object.key.name, "namespace": object.key.namespace, "uid": uid},
+            // Off an object of the same name that was made meanwhile, and off what somebody has written since it was seen.
+            "metadata": {
+                "name": object.key.name, "namespace": object.key.namespace, "uid": uid, "resourceVersion": version,
+            },
             "status": status,
         });
         let parameters = PatchParams::apply(FIELD_MANAGER).force();
@@ -285,6 +289,11 @@ impl Reconciler {
                 None
             }
             Err(kube::Error::Api(status)) if status.is_not_found() => None,
+            Err(kube::Error::Api(status)) if status.is_conflict() => Some(Problem {
+                reason: None,
+                message: format!("the status is written anew: {status}"),
+                error: "Conflict",
+            }),
             Err(error) => Some(Problem {
                 reason: None,
                 message: format!("the status cannot be written: {error}"),
