@@ -100,7 +100,11 @@ pub fn classify(lines: &[String], profile: Profile, had_video: bool) -> Conclusi
     if let Some(line) = find(&REFUSED) {
         return conclude(
             Reason::CredentialRefused,
-            format!("the device refuses the user name or password, or has no session left: {}", told(line)),
+            format!(
+                "the device refuses the user name or password, or has no session left: put the right ones into its Secret, or \
+                 close other clients ({})",
+                told(line)
+            ),
         );
     }
     if had_video {

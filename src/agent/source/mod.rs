@@ -159,8 +159,10 @@ impl Unit<'_> {
                     return;
                 }
                 Next::Wait(delay) => {
-                    let message = format!("{}; next attempt in {:.1} s", ended.message, delay.as_secs_f64());
+                    // The same at every attempt, so that a condition is written when something changes, and not for each.
+                    let message = format!("{}; it is tried again by itself", ended.message);
                     self.context.set_state(UnitState::Reconnecting, ended.reason, message);
+                    tracing::debug!(object = %self.context.object, ?delay, "tries again");
                     let stopped = match ended.reason {
                         Reason::CredentialRefused | Reason::SecretMissing => {
                             self.wait_for_others(delay, &secrets).await
