@@ -40,11 +40,12 @@ pub struct Retention {
     done: Mutex<Done>,
 }
 
-/// What the last run of the whole archive did, whoever asked for it.
+/// What the last run of the whole archive did, whoever asked for it; and the last one of each recording.
 #[derive(Debug, Clone, Default)]
 struct Done {
     facts: Option<RetentionFacts>,
     withheld: Vec<String>,
+    recordings: BTreeMap<ObjectKey, RetentionFacts>,
 }
 
 impl fmt::Debug for Retention {
@@ -170,9 +171,10 @@ impl Retention {
     fn tell(&self, only: Option<&RecordingPath>, outcome: &RetentionOutcome) {
         let last_run = now();
         if only.is_none() {
-            let facts = RetentionFacts { last_run, deleted_segments: outcome.files, deleted_bytes: outcome.bytes };
-            let withheld = outcome.withheld.iter().map(|withheld| withheld.message.clone()).collect();
-            *self.done() = Done { facts: Some(facts), withheld };
+            let mut done = self.done();
+            done.facts =
+                Some(RetentionFacts { last_run, deleted_segments: outcome.files, deleted_bytes: outcome.bytes });
+            done.withheld = outcome.withheld.iter().map(|withheld| withheld.message.clone()).collect();
         }
         let mut by_recording: BTreeMap<ObjectKey, RetentionFacts> = BTreeMap::new();
         for recording in
@@ -190,7 +192,14 @@ impl Retention {
                 facts.deleted_bytes += line.bytes;
             }
         }
-        for (key, facts) in by_recording {
+        self.done().recordings.extend(by_recording);
+        self.tell_recordings();
+    }
+
+    /// Again and again, because a recording that was suspended at the time is told when it runs again.
+    fn tell_recordings(&self) {
+        let recordings = self.done().recordings.clone();
+        for (key, facts) in recordings {
             self.update_recording(key, |recording| recording.retention = Some(facts));
         }
     }
@@ -223,6 +232,7 @@ impl Retention {
                 }
             };
             self.look(&mut memory, full).await;
+            self.tell_recordings();
             if memory.ticks.is_multiple_of(COVERAGE_TICKS) {
                 self.tell_coverage(&mut memory.told).await;
             }
@@ -294,7 +304,7 @@ impl Retention {
     }
 
     fn report(&self, memory: &Memory, space: Space, error: Option<&ArchiveError>) {
-        let Done { facts, withheld } = self.done().clone();
+        let Done { facts, withheld, .. } = self.done().clone();
         let (reason, message) = match error {
             Some(error) => (reason_of(error), error.to_string()),
             None if memory.stuck.is_some() => (
