@@ -29,9 +29,11 @@ ENV RUSTUP_TOOLCHAIN=${RUST}
 WORKDIR /src
 COPY . .
 COPY --from=page /src/web/dist web/dist
-# What was downloaded and compiled is kept from build to build; the program leaves the cache.
+# What was downloaded and compiled is kept from build to build, for each platform by itself (two that are built at once must not
+# write over each other); the program leaves the cache.
+ARG TARGETARCH
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
-    --mount=type=cache,target=/src/target \
+    --mount=type=cache,id=target-${TARGETARCH},target=/src/target \
     cargo build --release --locked && cp target/release/camera-operator /camera-operator
 
 # FFmpeg with the libraries it is linked to; certificates, time zones, and the font that draws the clock into test pictures;

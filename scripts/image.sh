@@ -63,7 +63,9 @@ archive=$cache/$(basename "${tag/:/-}").tar
 started=$SECONDS
 "${buildah[@]}" build --quiet --layers --pull-never --build-context "build=$context" \
     --build-arg REVISION="$(git rev-parse HEAD 2>/dev/null || echo unknown)" --tag "$tag" . >/dev/null </dev/null
-rm -f "$archive"
-"${buildah[@]}" push --quiet "$tag" "docker-archive:$archive:$tag" >&2
+# Somebody may be reading the one before.
+rm -f "$archive.new"
+"${buildah[@]}" push --quiet "$tag" "docker-archive:$archive.new:$tag" >&2
+mv "$archive.new" "$archive"
 say "image $tag in $((SECONDS - started)) s: $(du -h "$archive" | cut -f1) unpacked"
 echo "$archive"

@@ -6,6 +6,11 @@
 #   init.sh <run folder>       settings are in <run folder>/settings
 set -euo pipefail
 run=$1
+# What whoever starts this has open, a lock for instance, is not the cluster's to keep. (From 255 bash reads this file.)
+for descriptor in /proc/$$/fd/*; do
+    descriptor=${descriptor##*/}
+    [ "$descriptor" -le 2 ] || [ "$descriptor" -eq 255 ] || eval "exec $descriptor>&-"
+done
 # shellcheck source=/dev/null
 . "$run/settings"
 keys=$run/credentials
