@@ -52,7 +52,11 @@ impl Server {
 
 /// Liveness: every watch makes progress. One that hangs would leave the operator blind and looking healthy.
 async fn healthz(State(server): State<Arc<Server>>) -> (StatusCode, String) {
-    let stale: Vec<String> = server.ages().into_iter().filter(|(_, age)| *age > STALE).map(|(kind, _)| kind).collect();
+    liveness(&server.ages())
+}
+
+fn liveness(ages: &[(String, Duration)]) -> (StatusCode, String) {
+    let stale: Vec<&str> = ages.iter().filter(|(_, age)| *age > STALE).map(|(kind, _)| kind.as_str()).collect();
     if stale.is_empty() {
         return (StatusCode::OK, "ok\n".to_owned());
     }
@@ -106,5 +110,22 @@ async fn serve_metrics(State(server): State<Arc<Server>>) -> Response {
     match metrics.encode() {
         Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_watch_that_hangs_is_reason_enough() {
+        let ages = |pods: u64| {
+            let age = |kind: &str, seconds| (kind.to_owned(), Duration::from_secs(seconds));
+            [age("cameras", 0), age("pods", pods), age("jobs", 240)]
+        };
+        assert_eq!(liveness(&ages(600)).0, StatusCode::OK);
+        let (status, said) = liveness(&ages(601));
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(said, "no sign of life from the watches of pods\n");
     }
 }

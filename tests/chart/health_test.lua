@@ -42,6 +42,8 @@ local cases = {
   { "stopped over HTTP", object({ condition("Ready", "False", "Suspended", "stopped") }), "Suspended", "stopped" },
   { "waits for other clips", object({ condition("Ready", "False", "ClipLimitReached", "10 clips") }, { kind = "Recording" }), "Progressing", "ClipLimitReached" },
   { "volume being made", object({ condition("Ready", "False", "ClaimPending", "waits for a volume") }, { kind = "Archive" }), "Progressing", "ClaimPending" },
+  { "image being pulled", object({ condition("Ready", "False", "PodStarting", "the image of pod a is being pulled") }), "Progressing", "PodStarting" },
+  { "volume that cannot be mounted", object({ condition("Ready", "False", "MountFailed", "another node holds it") }, { kind = "Archive" }), "Degraded", "MountFailed" },
   { "no node takes its pod", object({ condition("Ready", "False", "Unschedulable", "0/3 nodes are available") }), "Degraded", "0/3 nodes" },
   { "archive without a volume", object({ condition("Ready", "False", "ClaimMissing", "write spec.claim") }, { kind = "Archive" }), "Degraded", "write spec.claim" },
   { "archive full", object({ condition("Ready", "False", "ArchiveFull", "no room") }, { kind = "Archive" }), "Degraded", "ArchiveFull" },

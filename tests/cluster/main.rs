@@ -9,8 +9,18 @@ mod support;
 
 mod alerts;
 mod api;
+mod checkouts;
+mod claims;
+mod clips;
+mod describe;
+mod install;
+mod leaders;
+mod media;
+mod node;
 mod operator;
 mod pods;
+mod retention;
+mod rollout;
 mod site;
 
 use std::process::ExitCode;
@@ -65,9 +75,20 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // They share a node, and its cameras encode in real time.
     arguments.test_threads = arguments.test_threads.or(Some(1));
-    let without_node = [api::TESTS, operator::TESTS, alerts::API_TESTS].concat();
+    let without_node =
+        [api::TESTS, operator::TESTS, alerts::API_TESTS, claims::TESTS, leaders::TESTS, checkouts::TESTS].concat();
     let mut trials = group(&arguments, "api", || Cluster::start("test-api", Needs::Api), &without_node);
-    let with_node = [pods::TESTS, alerts::TESTS].concat();
+    let with_node = [
+        pods::TESTS,
+        alerts::TESTS,
+        retention::TESTS,
+        clips::TESTS,
+        describe::TESTS,
+        node::TESTS,
+        rollout::TESTS,
+        install::TESTS,
+    ]
+    .concat();
     trials.extend(group(&arguments, "pods", site::start, &with_node));
     let conclusion = libtest_mimic::run(&arguments, trials);
     if conclusion.has_failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS }

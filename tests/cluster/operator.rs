@@ -1,5 +1,5 @@
 //! The operator beside an API server with its controllers and without a node: what it makes of objects, what it leaves
-//! alone, and who of several leads. Pods are objects that nobody runs; where one has to run, a test says that it does, or
+//! alone. Pods are objects that nobody runs; where one has to run, a test says that it does, or
 //! starts the very agent that it would run.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::Test;
 use crate::support::cluster::{Cluster, Proxy, definitions};
-use crate::support::operator::{Account, NAMESPACE, Operator};
+use crate::support::operator::Account;
 use crate::support::program::BINARY;
 use crate::support::{http, process, wait};
 
@@ -26,17 +26,16 @@ pub const TESTS: &[Test] = &[
     ),
     ("a_planted_pod_is_not_asked", a_planted_pod_is_not_asked),
     ("an_agents_report_becomes_conditions", an_agents_report_becomes_conditions),
-    ("of_three_operators_one_leads", of_three_operators_one_leads),
 ];
 
-const CAMERA: &str = "
+pub const CAMERA: &str = "
 apiVersion: camera-operator.dev/v1alpha1
 kind: Camera
 metadata: {name: door}
 spec: {source: {test: {width: 320, height: 240, framesPerSecond: 10, audio: false}}}
 ";
 
-const SHOP: &str = "
+pub const SHOP: &str = "
 apiVersion: camera-operator.dev/v1alpha1
 kind: Camera
 metadata: {name: yard}
@@ -101,7 +100,7 @@ pub fn prepare(cluster: &Cluster, namespace: &str) -> Account {
 }
 
 /// The children in a namespace, each with its resource version.
-fn children(cluster: &Cluster, namespace: &str) -> BTreeMap<String, String> {
+pub fn children(cluster: &Cluster, namespace: &str) -> BTreeMap<String, String> {
     let mut children = BTreeMap::new();
     for kind in CHILDREN {
         for child in cluster.list(namespace, kind, "app.kubernetes.io/managed-by=camera-operator") {
@@ -116,7 +115,7 @@ fn names(children: &BTreeMap<String, String>) -> BTreeSet<String> {
     children.keys().cloned().collect()
 }
 
-fn await_children(cluster: &Cluster, namespace: &str, expected: &BTreeSet<String>) {
+pub fn await_children(cluster: &Cluster, namespace: &str, expected: &BTreeSet<String>) {
     wait(&format!("the children {expected:?}"), || (names(&children(cluster, namespace)) == *expected).then_some(()));
 }
 
@@ -136,7 +135,7 @@ fn condition(cluster: &Cluster, namespace: &str, object: &str, type_: &str) -> O
 }
 
 /// Waits for a condition with this status and reason, and returns its message.
-fn await_condition(
+pub fn await_condition(
     cluster: &Cluster,
     namespace: &str,
     object: &str,
@@ -150,7 +149,7 @@ fn await_condition(
     })
 }
 
-fn patch(cluster: &Cluster, namespace: &str, object: &str, patch: &Value) {
+pub fn patch(cluster: &Cluster, namespace: &str, object: &str, patch: &Value) {
     cluster.kubectl(&["patch", object, "--namespace", namespace, "--type=merge", "--patch", &patch.to_string()]);
 }
 
@@ -580,49 +579,4 @@ fn agent_stops_answering(cluster: &Cluster, namespace: &str, agent: &Agent) {
     let message = await_condition(cluster, namespace, "camera/door", "Ready", "Unknown", "ReportUnavailable");
     assert!(message.contains("does not answer the operator"), "{message}");
     await_condition(cluster, namespace, "stream/live", "Ready", "Unknown", "ReportUnavailable");
-}
-
-fn of_three_operators_one_leads(cluster: &Cluster) {
-    let namespace = "operator-leaders";
-    let account = prepare(cluster, namespace);
-    let mut operators: Vec<Operator> =
-        ["one", "two", "three"].map(|name| account.operator(name, &[])).into_iter().collect();
-    let leaders = |operators: &[Operator]| operators.iter().filter(|operator| operator.leads()).count();
-    wait("all to be ready", || {
-        operators.iter().all(|operator| operator.get("/readyz").is_some_and(|(status, _)| status == 200)).then_some(())
-    });
-    wait("one to lead", || (leaders(&operators) == 1).then_some(()));
-    let at = operators.iter().position(Operator::leads).unwrap();
-    let mut frozen = operators.swap_remove(at);
-    for operator in &operators {
-        assert_eq!(operator.get("/healthz").unwrap().0, 200, "followers answer probes");
-        assert_eq!(operator.writes(), BTreeMap::new(), "followers write nothing");
-    }
-    cluster.apply(namespace, CAMERA);
-    wait("the leader to work", || cluster.get(namespace, "deployment/door-camera"));
-
-    // One that is frozen is followed by another, and writes nothing when it wakes up.
-    frozen.signal("STOP");
-    wait("another to lead", || (leaders(&operators) == 1).then_some(()));
-    cluster.apply(namespace, SHOP.split("---").next().unwrap());
-    wait("the new leader to work", || cluster.get(namespace, "deployment/yard-camera"));
-    let before = children(cluster, namespace);
-    frozen.signal("CONT");
-    let status = frozen.await_end();
-    assert!(!status.success(), "who lost the lease ends");
-    assert!(frozen.log().contains("stops leading"), "{}", frozen.log());
-    assert_eq!(children(cluster, namespace), before);
-    assert_eq!(leaders(&operators), 1);
-
-    // One that ends cleanly gives the lease back: nobody waits for it to expire.
-    let at = operators.iter().position(Operator::leads).unwrap();
-    let lease = || cluster.get(NAMESPACE, "lease/camera-operator").unwrap()["spec"].clone();
-    let transitions = lease()["leaseTransitions"].as_i64().unwrap();
-    let ended = std::time::Instant::now();
-    operators.swap_remove(at).stop();
-    wait("the last to lead", || (leaders(&operators) == 1).then_some(()));
-    println!("hand-over after a clean end: {:.1} s", ended.elapsed().as_secs_f64());
-    assert_eq!(lease()["leaseTransitions"], transitions + 1);
-    operators.remove(0).stop();
-    assert_eq!(lease()["holderIdentity"], "", "and the last one, too");
 }

@@ -1,19 +1,19 @@
 //! The project's image on a node, installed by its chart: from a manifest to pictures and files, and what must not disturb
 //! them.
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
 use crate::Test;
-use crate::site::{Forward, OPERATOR, Site, helm_upgrade, wait};
-use crate::support::cluster::Cluster;
-use crate::support::{hls, http, judge, manifest};
+use crate::media::{agents, archive, await_live, await_more, everything, recorded};
+use crate::site::{OPERATOR, Site, helm_upgrade, wait};
+use crate::support::cluster::{Cluster, project};
+use crate::support::{http, judge, manifest};
 
 pub const TESTS: &[Test] = &[
     ("manifests_become_pictures_and_files", manifests_become_pictures_and_files),
+    ("the_quickstart_example_runs_as_it_stands", the_quickstart_example_runs_as_it_stands),
     ("a_rotated_password_is_picked_up", a_rotated_password_is_picked_up),
     ("edits_touch_no_other_pod", edits_touch_no_other_pod),
     ("media_outlives_operator_and_api_server", media_outlives_operator_and_api_server),
@@ -21,56 +21,6 @@ pub const TESTS: &[Test] = &[
     ("killed_pods_come_back", killed_pods_come_back),
     ("deleted_in_any_order_nothing_is_left", deleted_in_any_order_nothing_is_left),
 ];
-
-/// An archive on the site's volume.
-fn archive(name: &str) -> String {
-    format!(
-        "---\napiVersion: camera-operator.dev/v1alpha1\nkind: Archive\nmetadata: {{name: {name}}}\n\
-         spec: {{claim: {{size: 1Gi, storageClassName: test-local}}}}\n"
-    )
-}
-
-/// A Secret, a camera with its password, an HLS stream `<name>-live`, and a recording `<name>-rec` into the archive `default`.
-fn everything(name: &str, url: &str, password: &str) -> String {
-    let secret = manifest::credentials(name, "viewer", password);
-    let camera = manifest::camera_with(name, url, &format!("credentialsSecretRef: {{name: {name}}}"));
-    let stream = manifest::hls(&format!("{name}-live"), name, "");
-    secret + &camera + &stream + &manifest::recording(&format!("{name}-rec"), name)
-}
-
-/// Bytes of all recorded files of a recording.
-fn recorded(volume: &Path, namespace: &str, recording: &str) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    let mut folders = vec![volume.join(namespace).join(recording)];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-            let path = entry.path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "mp4") {
-                files.push(path);
-            }
-        }
-    }
-    files.sort();
-    files
-}
-
-fn bytes_of(files: &[PathBuf]) -> u64 {
-    files.iter().filter_map(|file| fs::metadata(file).ok()).map(|metadata| metadata.len()).sum()
-}
-
-/// The live playlist of a stream through a Service: it is there and goes on.
-fn await_live(forward: &Forward, namespace: &str, stream: &str) -> String {
-    let url = format!("{}/live/{namespace}/{stream}/index.m3u8", forward.url);
-    wait("a live playlist", || hls::fetch(&url).filter(|(_, playlist)| playlist.segments.len() > 1));
-    url
-}
-
-fn await_more(volume: &Path, namespace: &str, recording: &str) {
-    let before = bytes_of(&recorded(volume, namespace, recording));
-    wait("the recording to grow", || (bytes_of(&recorded(volume, namespace, recording)) > before).then_some(()));
-}
 
 fn manifests_become_pictures_and_files(cluster: &Cluster) {
     let site = Site::new(cluster, "slice");
@@ -97,10 +47,19 @@ fn manifests_become_pictures_and_files(cluster: &Cluster) {
     // What people look at.
     let shown = site.kubectl(&["get", "video"]);
     assert!(["front ", "front-live ", "front-rec ", "default "].iter().all(|name| shown.contains(name)), "{shown}");
+}
 
-    // The retention job asks the recorder.
-    site.kubectl(&["create", "job", "now", "--from=cronjob/default-retention"]);
-    site.kubectl(&["wait", "job/now", "--for=condition=Complete", "--timeout=120s"]);
+fn the_quickstart_example_runs_as_it_stands(cluster: &Cluster) {
+    let site = Site::new(cluster, "quickstart");
+    let volume = site.volume_of("default", "", "10Gi");
+    site.apply(&fs::read_to_string(project("examples/quickstart.yaml")).unwrap());
+    site.await_ready(&["camera,stream,archive", "--all"]);
+    site.await_ready(&["recording/front-door"]);
+    site.kubectl(&["wait", "recording/garden-clip", "--for=condition=Complete", "--timeout=240s"]);
+    let clip = &recorded(&volume, "quickstart", "garden-clip")[0];
+    judge::assert_decodes(clip);
+    assert!(judge::duration(clip.to_str().unwrap()) > 59.0, "{}", clip.display());
+    assert!(!recorded(&volume, "quickstart", "front-door").is_empty());
 }
 
 fn a_rotated_password_is_picked_up(cluster: &Cluster) {
@@ -122,20 +81,6 @@ fn a_rotated_password_is_picked_up(cluster: &Cluster) {
     site.apply(&manifest::credentials("front", "viewer", "second"));
     site.await_ready(&["camera/front"]);
     assert_eq!(site.pod("camera", "front"), pod, "no pod was made anew for it");
-}
-
-/// All agents' pods of a namespace as name → (uid, restarts).
-fn agents(site: &Site) -> BTreeMap<String, (String, u64)> {
-    let mut all = BTreeMap::new();
-    let kinds = [("camera", "cameras"), ("stream", "streams"), ("archive", "archives")];
-    for (component, kind) in kinds {
-        for object in site.cluster.list(&site.namespace, kind, "") {
-            for (name, uid, restarts) in site.pods(component, object["metadata"]["name"].as_str().unwrap()) {
-                all.insert(name, (uid, restarts));
-            }
-        }
-    }
-    all
 }
 
 fn edits_touch_no_other_pod(cluster: &Cluster) {

@@ -26,7 +26,7 @@ pub const PATIENCE: Duration = Duration::from_mins(4);
 
 /// A cluster with a node that has the image.
 pub fn start() -> Result<Cluster, String> {
-    helm()?;
+    helm_program()?;
     let cluster = Cluster::start("test-pods", Needs::Pods)?;
     if cluster.is_own() {
         cluster.load_image(&image(&format!("{REPOSITORY}:{TAG}"))?);
@@ -34,7 +34,7 @@ pub fn start() -> Result<Cluster, String> {
     Ok(cluster)
 }
 
-fn helm() -> Result<PathBuf, String> {
+fn helm_program() -> Result<PathBuf, String> {
     let own = project(".cache/tools/bin/helm");
     let found = if own.exists() { Some(own) } else { in_path("helm") };
     found.ok_or_else(|| "helm is missing (scripts/install.sh chart)".to_owned())
@@ -50,15 +50,21 @@ pub fn wait<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
     poll(PATIENCE, ask).unwrap_or_else(|| panic!("not within {PATIENCE:?}: {what}"))
 }
 
+/// Helm with these arguments.
+pub fn helm(cluster: &Cluster, arguments: &[&str]) {
+    let mut command = Command::new(helm_program().unwrap());
+    command.arg("--kubeconfig").arg(cluster.kubeconfig()).args(arguments);
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "helm: {}", String::from_utf8_lossy(&output.stderr));
+}
+
 /// `helm upgrade --install` of the project's chart with more arguments.
 pub fn helm_upgrade(cluster: &Cluster, arguments: &[&str]) {
-    let mut command = Command::new(helm().unwrap());
-    command.arg("--kubeconfig").arg(cluster.kubeconfig());
-    command.args(["upgrade", "--install", "camera-operator"]).arg(project("charts/camera-operator"));
-    command.args(["--namespace", OPERATOR, "--create-namespace", "--wait", "--timeout", "3m"]);
-    command.args(["--set", &format!("image.repository={REPOSITORY}"), "--set", &format!("image.tag={TAG}")]);
-    let output = command.args(arguments).stdin(Stdio::null()).output().unwrap();
-    assert!(output.status.success(), "helm: {}", String::from_utf8_lossy(&output.stderr));
+    let chart = project("charts/camera-operator");
+    let upgrade = ["upgrade", "--install", "camera-operator", chart.to_str().unwrap(), "--namespace", OPERATOR];
+    let (repository, tag) = (format!("image.repository={REPOSITORY}"), format!("image.tag={TAG}"));
+    let values = ["--create-namespace", "--wait", "--timeout", "3m", "--set", &repository, "--set", &tag];
+    helm(cluster, &[&upgrade[..], &values[..], arguments].concat());
 }
 
 /// The operator, installed by the chart once.
@@ -95,6 +101,11 @@ impl<'a> Site<'a> {
 
     /// A volume that the claim of the archive `archive` will be bound to, and where it is on this machine.
     pub fn volume(&self, archive: &str) -> PathBuf {
+        self.volume_of(archive, "test-local", "1Gi")
+    }
+
+    /// The same for a claim of another class and size.
+    pub fn volume_of(&self, archive: &str, class: &str, size: &str) -> PathBuf {
         let name = format!("{}-{archive}", self.namespace);
         let folder = self.cluster.kubeconfig().with_file_name("volumes").join(&name);
         fs::create_dir_all(&folder).unwrap();
@@ -103,7 +114,7 @@ impl<'a> Site<'a> {
         let volume = json!({
             "apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name},
             "spec": {
-                "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "storageClassName": "test-local",
+                "capacity": {"storage": size}, "accessModes": ["ReadWriteOnce"], "storageClassName": class,
                 "persistentVolumeReclaimPolicy": "Retain", "local": {"path": folder},
                 "claimRef": {"namespace": self.namespace, "name": format!("{archive}-archive")},
                 "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [

@@ -78,6 +78,11 @@ impl Cluster {
         Ok(Self { name: Some(name.to_owned()), started: !was_up, kubeconfig, kubectl: programs.join("kubectl"), host })
     }
 
+    /// Its name for `scripts/cluster.sh`. Panics for a cluster that is not the tests' own.
+    pub fn name(&self) -> &str {
+        self.name.as_deref().expect("a cluster of the tests' own")
+    }
+
     /// The administrator's kubeconfig.
     pub fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
@@ -85,8 +90,7 @@ impl Cluster {
 
     /// A command of `scripts/cluster.sh`, such as `["kill", "kube-apiserver"]`. Panics for a cluster that is not the tests' own.
     pub fn part(&self, arguments: &[&str]) -> String {
-        let name = self.name.as_deref().expect("a cluster of the tests' own");
-        script(name, arguments).unwrap_or_else(|error| panic!("{arguments:?}: {error}"))
+        script(self.name(), arguments).unwrap_or_else(|error| panic!("{arguments:?}: {error}"))
     }
 
     /// Whether its parts can be stopped and started.

@@ -15,6 +15,7 @@ pub mod chatwoot;
 pub mod clock;
 pub mod cluster;
 pub mod hls;
+pub mod hold;
 pub mod hook;
 pub mod http;
 pub mod judge;

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use serde_json::json;
@@ -55,8 +56,30 @@ impl Account {
         Self { folder }
     }
 
+    /// The API server's address.
+    pub fn server(&self) -> String {
+        self.kubeconfig()["clusters"][0]["cluster"]["server"].as_str().unwrap().to_owned()
+    }
+
+    fn kubeconfig(&self) -> serde_json::Value {
+        serde_json::from_str(&fs::read_to_string(self.folder.path().join("kubeconfig")).unwrap()).unwrap()
+    }
+
+    /// Starts a replica that reaches the API server at another address.
+    pub fn operator_at(&self, name: &str, server: &str) -> Operator {
+        let mut kubeconfig = self.kubeconfig();
+        kubeconfig["clusters"][0]["cluster"]["server"] = server.into();
+        let path = self.folder.path().join(format!("{name}.kubeconfig"));
+        fs::write(&path, kubeconfig.to_string()).unwrap();
+        self.start(name, &path, &[])
+    }
+
     /// Starts a replica.
     pub fn operator(&self, name: &str, more: &[&str]) -> Operator {
+        self.start(name, &self.folder.path().join("kubeconfig"), more)
+    }
+
+    fn start(&self, name: &str, kubeconfig: &Path, more: &[&str]) -> Operator {
         let port = free_port();
         let mut command = Command::new(BINARY);
         command.args(["--log-format", "json", "operator", "--namespace", NAMESPACE, "--name", name]);
@@ -65,7 +88,7 @@ impl Account {
         if !more.iter().any(|argument| argument.starts_with("--image")) {
             command.args(["--image", IMAGE]);
         }
-        command.args(more).env("KUBECONFIG", self.folder.path().join("kubeconfig"));
+        command.args(more).env("KUBECONFIG", kubeconfig);
         let log = fs::File::create(self.folder.path().join(format!("{name}.log"))).unwrap();
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let child = command.spawn().unwrap();

@@ -9,6 +9,7 @@ local passing = {
   ArchiveUnavailable = true,
   ReportUnavailable = true,
   ClaimPending = true,
+  PodStarting = true,
   ClipLimitReached = true,
   ShuttingDown = true,
   ClockStepped = true,

@@ -1,0 +1,125 @@
+//! Who of several operators leads, and that those who do not change nothing.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use serde_json::json;
+
+use crate::Test;
+use crate::operator::{CAMERA, SHOP, children, patch, prepare};
+use crate::support::cluster::Cluster;
+use crate::support::hold::Hold;
+use crate::support::operator::{NAMESPACE, Operator};
+use crate::support::wait;
+
+pub const TESTS: &[Test] = &[
+    ("of_three_operators_one_leads", of_three_operators_one_leads),
+    ("what_a_stale_leader_had_in_flight_changes_nothing", what_a_stale_leader_had_in_flight_changes_nothing),
+];
+
+fn of_three_operators_one_leads(cluster: &Cluster) {
+    let namespace = "operator-leaders";
+    let account = prepare(cluster, namespace);
+    let mut operators: Vec<Operator> =
+        ["one", "two", "three"].map(|name| account.operator(name, &[])).into_iter().collect();
+    let leaders = |operators: &[Operator]| operators.iter().filter(|operator| operator.leads()).count();
+    wait("all to be ready", || {
+        operators.iter().all(|operator| operator.get("/readyz").is_some_and(|(status, _)| status == 200)).then_some(())
+    });
+    wait("one to lead", || (leaders(&operators) == 1).then_some(()));
+    let at = operators.iter().position(Operator::leads).unwrap();
+    let mut frozen = operators.swap_remove(at);
+    for operator in &operators {
+        assert_eq!(operator.get("/healthz").unwrap().0, 200, "followers answer probes");
+        assert_eq!(operator.writes(), BTreeMap::new(), "followers write nothing");
+    }
+    cluster.apply(namespace, CAMERA);
+    wait("the leader to work", || cluster.get(namespace, "deployment/door-camera"));
+
+    // One that is frozen is followed by another, and writes nothing when it wakes up.
+    frozen.signal("STOP");
+    wait("another to lead", || (leaders(&operators) == 1).then_some(()));
+    cluster.apply(namespace, SHOP.split("---").next().unwrap());
+    wait("the new leader to work", || cluster.get(namespace, "deployment/yard-camera"));
+    let before = children(cluster, namespace);
+    frozen.signal("CONT");
+    let status = frozen.await_end();
+    assert!(!status.success(), "who lost the lease ends");
+    assert!(frozen.log().contains("stops leading"), "{}", frozen.log());
+    assert_eq!(children(cluster, namespace), before);
+    assert_eq!(leaders(&operators), 1);
+
+    // One that ends cleanly gives the lease back: nobody waits for it to expire.
+    let at = operators.iter().position(Operator::leads).unwrap();
+    let lease = || cluster.get(NAMESPACE, "lease/camera-operator").unwrap()["spec"].clone();
+    let transitions = lease()["leaseTransitions"].as_i64().unwrap();
+    let ended = std::time::Instant::now();
+    operators.swap_remove(at).stop();
+    wait("the last to lead", || (leaders(&operators) == 1).then_some(()));
+    println!("hand-over after a clean end: {:.1} s", ended.elapsed().as_secs_f64());
+    assert_eq!(lease()["leaseTransitions"], transitions + 1);
+    operators.remove(0).stop();
+    assert_eq!(lease()["holderIdentity"], "", "and the last one, too");
+}
+
+/// Lines of the API server's audit log of writes to an object of a namespace.
+fn writes_to(cluster: &Cluster, namespace: &str, resource: &str, name: &str) -> Vec<serde_json::Value> {
+    let log = fs::read_to_string(cluster.kubeconfig().with_file_name("logs").join("audit.log")).unwrap();
+    let events = log.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let of = |event: &serde_json::Value| {
+        let object = &event["objectRef"];
+        object["namespace"] == namespace && object["resource"] == resource && object["name"] == name
+    };
+    events.filter(|event| of(event) && event["verb"] == "patch").collect()
+}
+
+fn what_a_stale_leader_had_in_flight_changes_nothing(cluster: &Cluster) {
+    if !cluster.is_own() {
+        println!("SKIPPED: writes in flight, because only a cluster of the tests' own shows its audit log");
+        return;
+    }
+    let namespace = "operator-stale";
+    let account = prepare(cluster, namespace);
+    let hold = Hold::before(&account.server());
+    let mut stale = account.operator_at("stale", &hold.url);
+    stale.await_leading();
+    cluster.apply(namespace, &format!("{CAMERA}---{SHOP}"));
+    wait("the leader to work", || cluster.get(namespace, "deployment/door-camera"));
+    stale.await_quiet(6);
+    let (before, frozen) = (children(cluster, namespace), ["configmap/door-camera", "configmap/yard-camera"]);
+    let arrived = |name| writes_to(cluster, namespace, "configmaps", name).len();
+    let names = ["door-camera", "yard-camera"];
+    let at_first = names.map(arrived);
+
+    // From here on what it sends goes no further, while it still hears everything: it writes, and its writing is on the way.
+    hold.stop();
+    patch(cluster, namespace, "camera/door", &json!({"spec": {"stallTimeout": "21s"}}));
+    patch(cluster, namespace, "camera/yard", &json!({"spec": {"stallTimeout": "21s"}}));
+    // Beside the renewal of the lease, which has a connection of its own.
+    wait("its writing to be on the way", || (hold.connections_held() >= 2).then_some(()));
+    assert!(!stale.await_end().success(), "who cannot renew the lease ends");
+
+    // Another one leads, and people have changed their minds.
+    let mut leader = account.operator("fresh", &[]);
+    patch(cluster, namespace, "camera/door", &json!({"spec": {"stallTimeout": "22s"}}));
+    patch(cluster, namespace, "camera/yard", &json!({"spec": {"stallTimeout": "22s"}}));
+    leader.await_leading();
+    leader.await_quiet(6);
+    let now = children(cluster, namespace);
+    for child in frozen {
+        assert_ne!(now[child], before[child], "the new leader has written {child}");
+    }
+    let by_leader = names.map(arrived);
+    assert!(by_leader.iter().zip(at_first).all(|(now, at_first)| *now > at_first));
+
+    // What was on the way arrives now, and is refused.
+    hold.release();
+    for (name, after) in names.into_iter().zip(by_leader) {
+        let what = format!("the late write to {name}");
+        let late = wait(&what, || writes_to(cluster, namespace, "configmaps", name).into_iter().nth(after));
+        assert_eq!(late["responseStatus"]["code"], 409, "{late}");
+    }
+    leader.await_quiet(0);
+    assert_eq!(children(cluster, namespace), now);
+    leader.stop();
+}
