@@ -98,14 +98,7 @@ pub fn classify(lines: &[String], profile: Profile, had_video: bool) -> Conclusi
         at_once: next != profile,
     };
     if let Some(line) = find(&REFUSED) {
-        return conclude(
-            Reason::CredentialRefused,
-            format!(
-                "the device refuses the user name or password, or has no session left: put the right ones into its Secret, or \
-                 close other clients ({})",
-                told(line)
-            ),
-        );
+        return conclude(Reason::CredentialRefused, refused(told(line)));
     }
     if had_video {
         let last = lines.last().map_or_else(String::new, |line| format!(": {}", told(line)));
@@ -156,6 +149,14 @@ pub fn classify(lines: &[String], profile: Profile, had_video: bool) -> Conclusi
         };
     }
     conclude(Reason::FFmpegFailed, lines.last().map_or_else(String::new, |line| told(line).to_owned()))
+}
+
+/// What is said of a device that refuses, as it puts it; whoever reads it.
+pub fn refusal(as_it_says: &str) -> String {
+    format!(
+        "the device refuses the user name or password, or has no session left: put the right ones into its Secret, or close \
+         other clients ({as_it_says})"
+    )
 }
 
 /// What is wrong with a device of this machine, if the messages are about one.

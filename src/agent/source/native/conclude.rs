@@ -1,6 +1,7 @@
 //! Why a native RTSP session ended: what the library says → reason, sentence, and whether FFmpeg should be asked instead. Pure.
 //! Must not hold state.
 
+use crate::agent::source::classify::refusal;
 use crate::plan::report::Reason;
 
 /// What is concluded.
@@ -26,10 +27,7 @@ pub fn conclude(status: Option<u16>, text: &str, had_video: bool) -> Conclusion 
     let line = text.lines().next().unwrap_or_default().trim();
     let told = |reason: Reason, message: String| Conclusion { reason, message, beyond: false };
     match status {
-        Some(401 | 403) => {
-            let message = format!("the device refuses the user name or password, or has no session left: {line}");
-            return told(Reason::CredentialRefused, message);
-        }
+        Some(401 | 403) => return told(Reason::CredentialRefused, refusal(line)),
         Some(400 | 404 | 410) => return told(Reason::NotFound, format!("the device does not know the path: {line}")),
         Some(453 | 454 | 500..=599) => return told(Reason::Unreachable, format!("the device has no time: {line}")),
         _ => {}
