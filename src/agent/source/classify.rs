@@ -98,7 +98,7 @@ pub fn classify(lines: &[String], profile: Profile, had_video: bool) -> Conclusi
         at_once: next != profile,
     };
     if let Some(line) = find(&REFUSED) {
-        return conclude(Reason::CredentialRefused, refused(told(line)));
+        return conclude(Reason::CredentialRefused, refusal(told(line)));
     }
     if had_video {
         let last = lines.last().map_or_else(String::new, |line| format!(": {}", told(line)));
