@@ -34,6 +34,31 @@ const PLACEHOLDER: u64 = 16;
 /// Sound is looked for in so many of the newest fragments; where there was none for so long, none can overlap.
 const FRAGMENTS_WITHOUT_SOUND: usize = 20;
 
+/// The beginning of a part's file, up to and with its placeholder: all of it that a finish changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// From the first byte of the file.
+    pub bytes: Bytes,
+    /// The part was finished when this was read.
+    pub finished: bool,
+}
+
+impl Head {
+    /// Reads it; `None` when the file is no part of a clip, or nothing of it is there yet.
+    pub fn read(file: &File) -> Option<Self> {
+        /// No file type box of ours is longer.
+        const LONGEST: u64 = 4096;
+        let mut size = [0; 4];
+        file.read_exact_at(&mut size, 0).ok()?;
+        let placeholder = u64::from(u32::from_be_bytes(size));
+        let length = usize::try_from((placeholder <= LONGEST).then_some(placeholder + PLACEHOLDER)?).ok()?;
+        let mut bytes = vec![0; length];
+        file.read_exact_at(&mut bytes, 0).ok()?;
+        let finished = bytes.get(length.checked_sub(12)?..length - 8)? == b"mdat";
+        Some(Self { bytes: bytes.into(), finished })
+    }
+}
+
 /// Where a part ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PartEnd {

@@ -136,6 +136,20 @@ fn stream(mut read: Read) -> ReceiverStream<io::Result<Bytes>> {
     ReceiverStream::new(receiver)
 }
 
+/// Reads the bytes `start..end` of a file whose first bytes are `head`, whatever stands there by now.
+pub fn read_file_behind(head: Bytes, file: File, start: u64, end: u64) -> Read {
+    let mut at = start;
+    let mut read = read_file(file, start, end);
+    Box::new(move |most| {
+        let chunk = read(most)?;
+        let from = usize::try_from(at).unwrap_or(usize::MAX);
+        at += chunk.len() as u64;
+        let Some(known) = head.get(from..).filter(|known| !known.is_empty()) else { return Ok(chunk) };
+        let known = &known[..known.len().min(chunk.len())];
+        Ok([known, &chunk[known.len()..]].concat().into())
+    })
+}
+
 /// Reads the bytes `start..end` of a file.
 pub fn read_file(file: File, start: u64, end: u64) -> Read {
     let mut at = start;
@@ -191,6 +205,23 @@ mod tests {
         });
         let (parts, body) = response.into_parts();
         (parts.status, parts.headers, axum::body::to_bytes(body, 1000).await.expect("body"))
+    }
+
+    #[test]
+    fn what_was_there_first_is_sent_whatever_stands_there_by_now() {
+        let file = tempfile::NamedTempFile::new().expect("file");
+        std::fs::write(file.path(), b"XXXX456789").expect("written");
+        let read = |start, end, most: usize| {
+            let mut read =
+                read_file_behind(Bytes::from_static(b"0123"), File::open(file.path()).expect("open"), start, end);
+            std::iter::from_fn(|| Some(read(most).expect("read")).filter(|chunk| !chunk.is_empty()))
+                .collect::<Vec<_>>()
+                .concat()
+        };
+        assert_eq!(read(0, 10, 100), b"0123456789");
+        assert_eq!(read(0, 10, 3), b"0123456789");
+        assert_eq!(read(2, 7, 2), b"23456");
+        assert_eq!(read(6, 8, 2), b"67");
     }
 
     #[tokio::test]

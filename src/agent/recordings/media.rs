@@ -4,9 +4,10 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::Response;
 
-use super::body::{Content, read_file, respond};
+use super::body::{Content, read_file, read_file_behind, respond};
 use super::{NO_CACHE, Recordings, blocking};
 use crate::agent::problem::Problem;
+use crate::archive::clip_part::Head;
 use crate::archive::index::{FileName, Hour};
 use crate::archive::layout::{clip_file, parse_clip_file};
 
@@ -54,6 +55,7 @@ pub async fn clip(
     let name = recording.clone();
     let found = blocking(move || {
         let file = index.open_clip(part)?;
+        let head = Head::read(&file);
         // Asked of a file that is open: it says so before it is made, and no more once it is whole.
         let live = index.clip_live_bytes(part);
         if live == Some(0) {
@@ -61,21 +63,24 @@ pub async fn clip(
                 what: format!("a picture yet in {}", clip_file(part)),
             });
         }
+        // What is sent of a clip that is being recorded must stay what it was, although it may be finished meanwhile.
+        let live = live.filter(|_| head.as_ref().is_some_and(|head| !head.finished));
+        let head = head.filter(|_| live.is_some()).map(|head| head.bytes);
         let metadata = file.metadata().map_err(|error| {
             crate::archive::ArchiveError::io(format!("look at {} of {name}", clip_file(part)), error)
         })?;
-        Ok((file, live.unwrap_or(metadata.len()), metadata.modified().ok(), live.is_some()))
+        Ok((file, head, live.unwrap_or(metadata.len()), metadata.modified().ok()))
     })
     .await?;
-    let (file, length, modified, live) = found;
+    let (file, head, length, modified) = found;
     let age = modified.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok()).unwrap_or_default();
     let suffix = if part > 1 { format!("-{part}") } else { String::new() };
     let content = Content {
         length,
         tag: format!("{}-{length}", age.as_micros()),
         kind: "video/mp4",
-        cache: if live { NO_CACHE } else { HeaderValue::from_static("private, no-cache") },
+        cache: if head.is_some() { NO_CACHE } else { HeaderValue::from_static("private, no-cache") },
         save_as: Some(format!("{recording}{suffix}.mp4")),
     };
-    Ok(respond(&headers, &content, |start, end| read_file(file, start, end)))
+    Ok(respond(&headers, &content, |start, end| read_file_behind(head.unwrap_or_default(), file, start, end)))
 }
