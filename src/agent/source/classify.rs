@@ -200,7 +200,7 @@ pub fn next_audio(profile: Profile) -> Profile {
 }
 
 /// What FFmpeg says, without its own addresses and levels.
-fn told(line: &str) -> &str {
+pub fn told(line: &str) -> &str {
     let mut rest = line;
     while let Some(inner) = rest.strip_prefix('[') {
         let Some((_, after)) = inner.split_once("] ") else { break };

@@ -1,5 +1,6 @@
 //! Why a push ended: FFmpeg's (redacted) messages and how far it came → reason and sentence. Pure.
 
+use crate::agent::source::classify::told;
 use crate::plan::capability::Carrier;
 use crate::plan::report::Reason;
 
@@ -91,16 +92,6 @@ pub fn classify(lines: &[String], stage: Stage, carrier: Carrier) -> (Reason, St
         );
     }
     (Reason::FFmpegFailed, last.unwrap_or("FFmpeg gave no reason").to_owned())
-}
-
-/// What FFmpeg says, without its own addresses and levels.
-fn told(line: &str) -> &str {
-    let mut rest = line;
-    while let Some(inner) = rest.strip_prefix('[') {
-        let Some((_, after)) = inner.split_once("] ") else { break };
-        rest = after;
-    }
-    rest.trim()
 }
 
 #[cfg(test)]
