@@ -1,6 +1,7 @@
 //! What leaves an agent: HLS, Motion JPEG, pictures, and fragmented MP4 for recorders elsewhere. Every output reads a hub and
 //! can slow neither the camera nor another output. Must not know where frames come from.
 
+pub mod camera;
 pub mod decoder;
 #[cfg(test)]
 mod fixture;

@@ -4,7 +4,6 @@
 //! | module | what it is for |
 //! | --- | --- |
 //! | [`arguments`] | pure: plan and secrets → FFmpeg's arguments; where keys go |
-//! | [`camera`] | the camera's frames, over restarts of its unit |
 //! | [`feed`] | pure: frames of all runs → one continuous fragmented MP4 |
 //! | [`session`] | one FFmpeg, from start to end |
 //! | [`progress`] | pure: whether the target takes what is sent |
@@ -14,7 +13,6 @@
 
 pub mod acknowledged;
 pub mod arguments;
-pub mod camera;
 pub mod classify;
 pub mod feed;
 pub mod meter;
@@ -27,11 +25,11 @@ use std::time::{Duration, Instant};
 use tokio::time::{sleep, timeout};
 
 use self::arguments::{Resolved, target};
-use self::camera::CameraFrames;
 use self::feed::{Feed, sound};
 use self::meter::PushMeter;
 use self::session::{Ended, Session, failed};
-use crate::agent::hub::Event;
+use crate::agent::hub::{Event, Pace};
+use crate::agent::output::camera::CameraFrames;
 use crate::agent::source::knock;
 use crate::agent::source::reconnect::{Attempts, Next, Outcome};
 use crate::agent::unit::{Secrets, UnitContext};
@@ -44,6 +42,8 @@ use crate::plan::unit::{ObjectKind, ObjectRef, Push, Reconnect, SecretKey};
 const REFUSED: Reconnect = Reconnect { initial_delay_ms: 30_000, max_delay_ms: 600_000, max_attempts: None };
 /// How often secrets are looked at while they are what is wrong.
 const SECRETS_EVERY: Duration = Duration::from_secs(1);
+/// What is handed over at once: FFmpeg is woken so many times a second, and viewers are later by this at most.
+const PACE: Pace = Pace::Pauses(Duration::from_millis(100));
 /// A camera that sends nothing for so long is said to be what is waited for.
 const CAMERA_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -74,7 +74,7 @@ impl Unit<'_> {
             return self.context.cancel.cancelled().await;
         };
         self.context.update(|report| report.push = Some(PushFacts { mode: PushMode::Reconnecting, since: None }));
-        let mut camera = CameraFrames::new(&self.context.registry, &self.push.camera);
+        let mut camera = CameraFrames::new(&self.context.registry, &self.push.camera, PACE);
         let (mut attempts, mut refusals) = (Attempts::default(), Attempts::default());
         loop {
             let first = tokio::select! {

@@ -14,12 +14,12 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::acknowledged::acknowledged;
 use super::arguments::{Invocation, OPTIONS_FD, target};
-use super::camera::CameraFrames;
 use super::classify::{Stage, classify};
 use super::feed::{Feed, sound};
 use super::meter::PushMeter;
 use super::progress::{LIMIT, Look, Progress};
 use crate::agent::hub::Event;
+use crate::agent::output::camera::CameraFrames;
 use crate::agent::source::process::{Ends, Manner, Process, spawn_sender};
 use crate::agent::unit::UnitContext;
 use crate::media::frame::{Frame, UtcMicros};
