@@ -11,8 +11,10 @@ use std::sync::Arc;
 
 use camera_operator::agent::hub::Reach;
 use camera_operator::agent::source::READ_BY_FFMPEG;
-use camera_operator::agent::source::arguments::{self, Profile, Resolved, Timeouts};
+use camera_operator::agent::source::address::{Address, Resolved};
+use camera_operator::agent::source::arguments::{self, Timeouts};
 use camera_operator::agent::source::process::spawn;
+use camera_operator::agent::source::profile::Profile;
 use camera_operator::media::frame::{Codec, Frame};
 use camera_operator::plan::report::{Reason, UnitState};
 use camera_operator::plan::unit::{Credentials, Engine, Ingest, Location, RtspTransport, SecretKey, Source};
@@ -499,8 +501,9 @@ async fn nothing_is_left_behind() {
     // A parent that is killed leaves an FFmpeg whose pipes nobody reads.
     let resolved = Resolved::default();
     let timeouts = Timeouts { silence_micros: 5_000_000, redirects: true };
-    let invocation =
-        arguments::build(&rtsp(Engine::FFmpeg, &camera.url), &resolved, Profile::default(), timeouts).unwrap();
+    let source = rtsp(Engine::FFmpeg, &camera.url);
+    let address = Address::of(&source, &resolved).unwrap();
+    let invocation = arguments::build(&source, address.as_ref(), &resolved, Profile::default(), timeouts).unwrap();
     let (running, tracks) = spawn(&invocation, Arc::default()).await.unwrap();
     let pid = running.id().unwrap();
     tracks.video.readable().await.unwrap();

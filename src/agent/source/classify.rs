@@ -1,7 +1,8 @@
 //! Why an attempt at a source ended, and what to do otherwise next time: FFmpeg's (redacted) messages and what was seen →
 //! reason, sentence and next profile. Pure. Must not hold state between attempts: the profile does.
 
-use super::arguments::{AudioMode, LARGEST_PROBE, Profile};
+use super::messages::{NOBODY, NOT_CARRIED, REFUSED, find, told};
+use super::profile::{AudioMode, LARGEST_PROBE, Profile};
 use crate::plan::report::Reason;
 
 /// What is concluded from the end of an FFmpeg.
@@ -17,27 +18,11 @@ pub struct Conclusion {
     pub at_once: bool,
 }
 
-/// Any of these in a message means that the device refuses user name or password.
-const REFUSED: [&str; 6] =
-    ["401 Unauthorized", "403 Forbidden", "authorization failed", "access denied", "BADSECRET", "Access denied"];
-/// … that the device does not know what is asked for.
+/// Any of these in a message means that the device does not know what is asked for.
 const UNKNOWN: [&str; 5] =
     ["404 Not Found", "410 Gone", "StreamNotFound", "No such file or directory", "400 Bad Request"];
-/// … that nobody answers.
-const NOBODY: [&str; 12] = [
-    "Connection refused",
-    "No route to host",
-    "Network is unreachable",
-    "Host is unreachable",
-    "Connection timed out",
-    "Failed to resolve hostname",
-    "Name or service not known",
-    "Cannot open connection",
-    "Connection to srt://",
-    "5XX Server Error",
-    "503 Service Unavailable",
-    "453 Not Enough Bandwidth",
-];
+/// … that the device is there, and has no time.
+const BUSY: [&str; 2] = ["503 Service Unavailable", "453 Not Enough Bandwidth"];
 /// Sound is no AAC.
 const NO_AAC: &str = "is not supported by the bitstream filter 'aac_adtstoasc'";
 /// What a device beneath `/dev` may be at fault with: part of a message, reason, what is so, what to do.
@@ -88,7 +73,7 @@ pub fn classify(lines: &[String], profile: Profile, had_video: bool) -> Conclusi
     let refused = lines.iter().any(|line| line.contains("header for output file #"));
     let lines: Vec<String> = lines.iter().filter(|line| refused || !is_expected(line)).cloned().collect();
     let lines = lines.as_slice();
-    let find = |patterns: &[&str]| lines.iter().find(|line| patterns.iter().any(|pattern| line.contains(pattern)));
+    let find = |patterns: &[&str]| find(lines, &[patterns]);
     let conclude =
         |reason: Reason, message: String| Conclusion { reason: Some(reason), message, profile, at_once: false };
     let retry = |reason: Reason, message: String, next: Profile| Conclusion {
@@ -107,7 +92,7 @@ pub fn classify(lines: &[String], profile: Profile, had_video: bool) -> Conclusi
     if let Some((reason, message)) = of_device(lines) {
         return conclude(reason, message);
     }
-    if let Some(line) = find(&["not currently supported in container", "Could not find tag for codec"]) {
+    if let Some(line) = find(&NOT_CARRIED) {
         return unsupported(lines, line, profile, &retry);
     }
     if find(&[NO_AAC]).is_some() {
@@ -137,7 +122,7 @@ pub fn classify(lines: &[String], profile: Profile, had_video: bool) -> Conclusi
     if let Some(line) = find(&UNKNOWN) {
         return conclude(Reason::NotFound, format!("the device does not know the path: {}", told(line)));
     }
-    if let Some(line) = find(&NOBODY) {
+    if let Some(line) = find(&NOBODY).or_else(|| find(&BUSY)) {
         return conclude(Reason::Unreachable, format!("no connection: {}", told(line)));
     }
     if find(&["Invalid data found", "Input/output error", "Operation not permitted"]).is_some() || lines.is_empty() {
@@ -197,16 +182,6 @@ pub fn next_audio(profile: Profile) -> Profile {
         AudioMode::Aac | AudioMode::Leave => AudioMode::Leave,
     };
     Profile { audio, ..profile }
-}
-
-/// What FFmpeg says, without its own addresses and levels.
-pub fn told(line: &str) -> &str {
-    let mut rest = line;
-    while let Some(inner) = rest.strip_prefix('[') {
-        let Some((_, after)) = inner.split_once("] ") else { break };
-        rest = after;
-    }
-    rest.trim()
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use url::Url;
 
-use super::arguments::{Address, Error, Resolved};
+use super::address::Address;
 use super::native::session::Target;
 use crate::plan::unit::{Engine, RtspTransport, Source};
 
@@ -16,16 +16,14 @@ pub enum Driver {
 }
 
 /// Chooses. `beyond`: what the native driver found out that it cannot carry, if it did.
-///
-/// # Errors
-/// [`Error`] for an address that no driver takes.
-pub fn choose(source: &Source, resolved: &Resolved, beyond: Option<&str>) -> Result<Driver, Error> {
-    let Source::Rtsp { location, transport, engine, .. } = source else { return Ok(Driver::FFmpeg(None)) };
+pub fn choose(source: &Source, address: Option<&Address>, beyond: Option<&str>) -> Driver {
+    let (Source::Rtsp { transport, engine, .. }, Some(address)) = (source, address) else {
+        return Driver::FFmpeg(None);
+    };
     if *engine == Engine::FFmpeg {
-        return Ok(Driver::FFmpeg(None));
+        return Driver::FFmpeg(None);
     }
-    let address = Address::new(location, resolved, &["rtsp", "rtsps"], 554)?;
-    let Ok(mut url) = Url::parse(&address.url) else { return Ok(Driver::FFmpeg(None)) };
+    let Ok(mut url) = Url::parse(&address.url) else { return Driver::FFmpeg(None) };
     let instead = if url.scheme() == "rtsps" {
         Some("its address is rtsps://".to_owned())
     } else if *engine == Engine::Native {
@@ -36,7 +34,7 @@ pub fn choose(source: &Source, resolved: &Resolved, beyond: Option<&str>) -> Res
         beyond.map(str::to_owned)
     };
     if instead.is_some() {
-        return Ok(Driver::FFmpeg(instead));
+        return Driver::FFmpeg(instead);
     }
     let password = url.password().map(decoded);
     let credentials = (!url.username().is_empty() || password.is_some())
@@ -44,7 +42,7 @@ pub fn choose(source: &Source, resolved: &Resolved, beyond: Option<&str>) -> Res
     // Neither fails for a URL with a host.
     let _ = url.set_username("");
     let _ = url.set_password(None);
-    Ok(Driver::Native(Target { url, credentials, transport: *transport }))
+    Driver::Native(Target { url, credentials, transport: *transport })
 }
 
 /// Without percent-encoding.
@@ -67,7 +65,12 @@ fn decoded(part: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::source::address::Resolved;
     use crate::plan::unit::{Location, SecretKey};
+
+    fn chosen(source: &Source, resolved: &Resolved, beyond: Option<&str>) -> Driver {
+        choose(source, Address::of(source, resolved).expect("acceptable").as_ref(), beyond)
+    }
 
     fn rtsp(url: &str, transport: RtspTransport, engine: Engine) -> Source {
         Source::Rtsp { location: Location::Url(url.into()), transport, credentials: None, engine }
@@ -86,7 +89,7 @@ mod tests {
             (URL, RtspTransport::Udp, Engine::Native, None, true),
             ("rtsps://192.0.2.10/live", RtspTransport::Tcp, Engine::Auto, None, false),
         ] {
-            let driver = choose(&rtsp(url, transport, engine), &none, beyond).expect("an address");
+            let driver = chosen(&rtsp(url, transport, engine), &none, beyond);
             assert_eq!(
                 matches!(driver, Driver::Native(_)),
                 native,
@@ -94,14 +97,14 @@ mod tests {
             );
         }
         let source = Source::Rtmp { location: Location::Url("rtmp://192.0.2.10/live".into()) };
-        assert!(matches!(choose(&source, &none, None), Ok(Driver::FFmpeg(None))));
+        assert!(matches!(chosen(&source, &none, None), Driver::FFmpeg(None)));
     }
 
     #[test]
     fn credentials_leave_the_address() {
         let source = rtsp("rtsp://192.0.2.10/live", RtspTransport::Tcp, Engine::Auto);
         let resolved = Resolved { credentials: Some(("ad:min".into(), "pa%s/w@rd".into())), ..Resolved::default() };
-        let Ok(Driver::Native(target)) = choose(&source, &resolved, None) else { panic!("native") };
+        let Driver::Native(target) = chosen(&source, &resolved, None) else { panic!("native") };
         assert_eq!(target.url.as_str(), "rtsp://192.0.2.10/live");
         assert_eq!(target.credentials, Some(("ad:min".into(), "pa%s/w@rd".into())));
         let key = SecretKey { namespace: "default".into(), name: "door".into(), key: "url".into() };
@@ -112,7 +115,7 @@ mod tests {
             engine: Engine::Auto,
         };
         let resolved = Resolved { url: Some("rtsp://admin:p%40ss@192.0.2.10/live?x=1".into()), ..Resolved::default() };
-        let Ok(Driver::Native(target)) = choose(&source, &resolved, None) else { panic!("native") };
+        let Driver::Native(target) = chosen(&source, &resolved, None) else { panic!("native") };
         assert_eq!(target.url.as_str(), "rtsp://192.0.2.10/live?x=1");
         assert_eq!(target.credentials, Some(("admin".into(), "p@ss".into())));
         assert!(!format!("{target:?}").contains("p@ss"));

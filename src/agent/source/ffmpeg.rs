@@ -8,11 +8,13 @@ use tokio::net::unix::pipe;
 use tokio::sync::watch;
 use tokio::time::{sleep_until, timeout};
 
-use super::arguments::{self, AudioMode, BRANCH_COPIED, BRANCH_SPARE, Invocation, Profile};
+use super::arguments::outputs::{BRANCH_COPIED, BRANCH_SPARE};
+use super::arguments::{Invocation, convert};
 use super::assembly::{Assembly, Trouble};
 use super::classify::{classify, next_audio};
 use super::life::{Life, Overdue};
 use super::process::{Manner, Process, Tracks, spawn, spawn_behind};
+use super::profile::{AudioMode, LARGEST_PROBE, Profile};
 use super::track::Track;
 use super::{Ended, knock};
 use crate::agent::hub::Hub;
@@ -50,7 +52,9 @@ pub struct Attempt<'a> {
     pub ingest: &'a Ingest,
     /// What is started.
     pub invocation: &'a Invocation,
-    /// How it was made.
+    /// Host and port of the device, where it has any.
+    pub peer: Option<&'a (String, u16)>,
+    /// How the invocation was made.
     pub profile: Profile,
 }
 
@@ -199,7 +203,7 @@ impl Attempt<'_> {
     async fn convert(&self, readers: &mut Readers, life: &mut Life<'_>) {
         let Some(spare) = readers.spare.take() else { return };
         readers.settle();
-        match spawn_behind(spare, &arguments::convert(), self.context.logs.clone()).await {
+        match spawn_behind(spare, &convert::spare(), self.context.logs.clone()).await {
             Ok((converter, tracks)) => {
                 readers.converter = Some(converter);
                 readers.audio = Track::of_sound(Some(tracks.video));
@@ -301,7 +305,7 @@ impl Attempt<'_> {
                     }
                     _ => ended.reason = self.is_anybody_there(&mut ended.message).await,
                 }
-                ended.profile.probe = (self.profile.probe + 1).min(super::arguments::LARGEST_PROBE);
+                ended.profile.probe = (self.profile.probe + 1).min(LARGEST_PROBE);
             }
             Stop::Trouble(Trouble::Audio(_)) => {
                 ended.profile = next_audio(self.profile);
@@ -325,7 +329,7 @@ impl Attempt<'_> {
 
     /// Whether the device takes connections, when FFmpeg does not say.
     async fn is_anybody_there(&self, message: &mut String) -> Reason {
-        let Some(peer) = &self.invocation.peer else { return Reason::NoVideo };
+        let Some(peer) = self.peer else { return Reason::NoVideo };
         match knock::is_anybody_there(peer).await {
             Ok(()) => Reason::NoVideo,
             Err(why) => {

@@ -3,7 +3,9 @@
 //!
 //! | module | what it is for |
 //! | --- | --- |
+//! | [`address`] | pure: location and secrets → a URL that may be opened, and what must not be seen of it |
 //! | [`arguments`] | pure: source and what was learnt → FFmpeg's arguments; where credentials go |
+//! | [`profile`] | what attempts teach about a source |
 //! | [`process`] | one FFmpeg process and its pipes |
 //! | [`track`] | a track's pipe and what reads it |
 //! | [`redact`] | pure: takes secrets out of messages |
@@ -13,10 +15,12 @@
 //! | [`ffmpeg`] | one life of an FFmpeg, from start to end |
 //! | [`native`] | one life of an RTSP session without FFmpeg |
 //! | [`hub`] | a camera that another agent is connected to |
+//! | [`messages`] | pure: what FFmpeg says of the network |
 //! | [`classify`] | pure: messages → reason, and what to do otherwise |
 //! | [`reconnect`] | pure: when it is stalled, when it is tried again |
 //! | [`knock`] | notices that a device which was away takes connections again |
 
+pub mod address;
 pub mod arguments;
 pub mod assembly;
 pub mod classify;
@@ -26,8 +30,10 @@ pub mod guard;
 pub mod hub;
 pub mod knock;
 pub mod life;
+pub mod messages;
 pub mod native;
 pub mod process;
+pub mod profile;
 pub mod reconnect;
 pub mod redact;
 pub mod track;
@@ -37,8 +43,10 @@ use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
-use self::arguments::{Profile, Resolved, Timeouts};
+use self::address::{Address, Resolved};
+use self::arguments::Timeouts;
 use self::engine::{Driver, choose};
+use self::profile::Profile;
 use self::reconnect::{Attempts, Next, Outcome, first_delay};
 use self::redact::Redactor;
 use crate::agent::hub::{Hub, Limits};
@@ -192,7 +200,7 @@ impl Unit<'_> {
             ended.message.push_str("; write engine: Auto, so that FFmpeg reads the camera");
             ended.beyond = None;
         } else {
-            // Pictures came: it is not certain that anything but this one session was wrong.
+            // The next attempt is another driver's: there is nothing to wait for.
             ended.at_once = true;
         }
         ended
@@ -200,28 +208,23 @@ impl Unit<'_> {
 
     /// Tries once; `peer` becomes host and port of the device, where it has any.
     async fn attempt(&self, resolved: &Resolved, learnt: &Learnt, peer: &mut Option<(String, u16)>) -> Ended {
-        let (guard, profile) = (&self.context.registry.source_guard, learnt.profile);
-        let timeouts = Timeouts { silence_micros: silence(self.ingest), redirects: !guard.is_set() };
-        let built = arguments::build(&self.ingest.source, resolved, profile, timeouts);
-        let chosen = built.and_then(|invocation| {
-            choose(&self.ingest.source, resolved, learnt.beyond.as_deref()).map(|driver| (invocation, driver))
-        });
-        let (invocation, driver) = match chosen {
-            Ok(chosen) => chosen,
-            Err(error) => return Ended::early(error.reason(), error.to_string(), profile),
+        let (context, hub, ingest) = (self.context, self.hub, self.ingest);
+        let (guard, profile) = (&context.registry.source_guard, learnt.profile);
+        let address = match Address::of(&ingest.source, resolved) {
+            Ok(address) => address,
+            Err(error) => return Ended::early(Reason::FFmpegFailed, error.to_string(), profile),
         };
-        peer.clone_from(&invocation.peer);
-        if let Some(host) = &invocation.host
-            && let Err(message) = guard.look_up(host).await
+        *peer = address.as_ref().and_then(|address| address.peer.clone());
+        if let Some(address) = &address
+            && let Err(message) = guard.look_up(&address.host).await
         {
             return Ended::early(Reason::Unreachable, message, profile);
         }
-        let (context, hub, ingest) = (self.context, self.hub, self.ingest);
-        match driver {
+        let peer = peer.as_ref();
+        match choose(&ingest.source, address.as_ref(), learnt.beyond.as_deref()) {
             Driver::Native(target) => {
                 context.set_notice(READ_BY_FFMPEG, None);
-                let redactor = Redactor::new(invocation.secrets.iter().cloned());
-                let peer = invocation.peer.as_ref();
+                let redactor = Redactor::new(address.into_iter().flat_map(|address| address.secrets));
                 native::Attempt { context, hub, ingest, target: &target, peer, redactor: &redactor, profile }
                     .run()
                     .await
@@ -231,7 +234,13 @@ impl Unit<'_> {
                     format!("FFmpeg reads the camera, because {why}; it costs more than the native driver would")
                 });
                 context.set_notice(READ_BY_FFMPEG, message);
-                ffmpeg::Attempt { context, hub, ingest, invocation: &invocation, profile }.run().await
+                let timeouts = Timeouts { silence_micros: silence(ingest), redirects: !guard.is_set() };
+                let built = arguments::build(&ingest.source, address.as_ref(), resolved, profile, timeouts);
+                let invocation = match built {
+                    Ok(invocation) => invocation,
+                    Err(error) => return Ended::early(Reason::FFmpegFailed, error.to_string(), profile),
+                };
+                ffmpeg::Attempt { context, hub, ingest, invocation: &invocation, peer, profile }.run().await
             }
         }
     }

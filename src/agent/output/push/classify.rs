@@ -1,20 +1,14 @@
 //! Why a push ended: FFmpeg's (redacted) messages and how far it came → reason and sentence. Pure.
 
-use crate::agent::source::classify::told;
+use crate::agent::source::messages::{self, told};
 use crate::plan::capability::Carrier;
 use crate::plan::report::Reason;
 
-/// Any of these in a message means that the target knows who we are and does not want us.
-const REFUSED: [&str; 13] = [
-    "401 Unauthorized",
-    "403 Forbidden",
+/// Any of these in a message, besides [`messages::REFUSED`], means that the target knows who we are and does not want us.
+const REFUSED: [&str; 7] = [
     "404 Not Found",
     "406 Not Acceptable",
     "4XX Client Error",
-    "authorization failed",
-    "access denied",
-    "Access denied",
-    "BADSECRET",
     "Incorrect passphrase",
     "Password required",
     "Publish.Denied",
@@ -22,25 +16,15 @@ const REFUSED: [&str; 13] = [
 ];
 /// … that it has another session under this name.
 const BUSY: [&str; 3] = ["Already publishing", "already publishing", "Publish.BadName"];
-/// … that nobody answers, or not in the protocol.
-const NOBODY: [&str; 11] = [
-    "Connection refused",
-    "No route to host",
-    "Network is unreachable",
-    "Host is unreachable",
-    "Connection timed out",
-    "Failed to resolve hostname",
-    "Name or service not known",
-    "Cannot open connection",
-    "Connection to srt://",
-    "5XX Server Error",
-    "Cannot read RTMP handshake response",
-];
+/// … besides [`messages::NOBODY`], that nobody answers in the protocol.
+const NO_HANDSHAKE: &str = "Cannot read RTMP handshake response";
+/// … that the target just hangs up.
+const HANGS_UP: [&str; 5] =
+    ["Input/output error", "Operation not permitted", "Connection reset", "Broken pipe", "End of file"];
 /// … that the certificate of a TLS server is not one that is trusted for its name.
 const CERTIFICATE: [&str; 3] = ["certificate", "Certificate", "Unable to verify"];
-/// … that the protocol cannot carry what is sent.
-const NOT_CARRIED: [&str; 3] =
-    ["not currently supported in container", "Could not find tag for codec", "Unsupported codec"];
+/// … besides [`messages::NOT_CARRIED`], that the protocol cannot carry what is sent.
+const NOT_CARRIED: &str = "Unsupported codec";
 
 /// How far a session came before it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,27 +37,27 @@ pub enum Stage {
 
 /// Concludes from messages.
 pub fn classify(lines: &[String], stage: Stage, carrier: Carrier) -> (Reason, String) {
-    let find = |patterns: &[&str]| lines.iter().find(|line| patterns.iter().any(|pattern| line.contains(pattern)));
+    let find = |patterns: &[&str], own: &[&str]| messages::find(lines, &[patterns, own]);
     let last = lines.iter().rev().map(|line| told(line)).find(|line| !line.is_empty());
-    if let Some(line) = find(&REFUSED) {
+    if let Some(line) = find(&messages::REFUSED, &REFUSED) {
         return (Reason::PushRefused, format!("the target refuses the push: {}", told(line)));
     }
-    if let Some(line) = find(&BUSY) {
+    if let Some(line) = find(&BUSY, &[]) {
         let said = told(line);
         return (Reason::TargetBusy, format!("the target has another session under this name or key: {said}"));
     }
-    if let Some(line) = find(&CERTIFICATE) {
+    if let Some(line) = find(&CERTIFICATE, &[]) {
         let said = told(line);
         return (Reason::TargetUnreachable, format!("the target's certificate is not trusted for its name: {said}"));
     }
-    if let Some(line) = find(&NOT_CARRIED) {
+    if let Some(line) = find(&messages::NOT_CARRIED, &[NOT_CARRIED]) {
         return (Reason::CodecNotCarried, format!("what the camera sends cannot be pushed: {}", told(line)));
     }
     if stage == Stage::Sending {
         let said = last.map_or_else(String::new, |line| format!(": {line}"));
         return (Reason::PushEnded, format!("the target ended the session{said}"));
     }
-    if let Some(line) = find(&NOBODY) {
+    if let Some(line) = find(&messages::NOBODY, &[NO_HANDSHAKE]) {
         let said = told(line);
         // FFmpeg does not pass on that an SRT listener has refused.
         let or =
@@ -82,8 +66,7 @@ pub fn classify(lines: &[String], stage: Stage, carrier: Carrier) -> (Reason, St
     }
     // RTMP servers that do not know a key just hang up after the handshake, as others that are told to refuse do.
     if carrier == Carrier::Rtmp
-        && let Some(line) =
-            find(&["Input/output error", "Operation not permitted", "Connection reset", "Broken pipe", "End of file"])
+        && let Some(line) = find(&HANGS_UP, &[])
     {
         let said = told(line);
         return (

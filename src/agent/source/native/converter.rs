@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::net::unix::pipe;
 
 use super::raw_sound::{Fed, Feed, Raw};
-use crate::agent::source::arguments;
+use crate::agent::source::arguments::convert;
 use crate::agent::source::assembly::{Assembly, Effects, Trouble};
 use crate::agent::source::process::{Manner, Process, spawn_behind};
 use crate::agent::source::track::Track;
@@ -30,8 +30,7 @@ impl Converter {
     /// Starts one whose first sample stands at a media time, in samples.
     pub async fn start(raw: Raw, begin: i64, logs: Arc<LogBuffer>) -> io::Result<Self> {
         let (input, output) = pipe::pipe()?;
-        let (process, tracks) =
-            spawn_behind(output, &arguments::encode(raw.format, raw.rate, raw.channels), logs).await?;
+        let (process, tracks) = spawn_behind(output, &convert::raw(raw.format, raw.rate, raw.channels), logs).await?;
         let micros = i128::from(begin) * 1_000_000 / i128::from(raw.rate);
         Ok(Self {
             process,
