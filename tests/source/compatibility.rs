@@ -8,7 +8,9 @@ use camera_operator::media::frame::{Codec, Frame};
 use camera_operator::plan::report::{Reason, UnitState};
 use camera_operator::plan::unit::{Engine, Ingest, Location, RtspTransport, Source};
 
-use crate::support::rtsp_server::{Film, RtspServer, Script, rtp};
+use crate::support::film::Film;
+use crate::support::rtp::rtp;
+use crate::support::rtsp_server::{RtspServer, Script};
 use crate::unit::{Seen, Unit, enough};
 
 static FILM: LazyLock<Film> = LazyLock::new(|| Film::encode("H264", 3, 0));

@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use bytes::Bytes;
+use reqwest::RequestBuilder;
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 use tokio::runtime::Runtime;
@@ -60,7 +61,16 @@ pub fn request(method: &str, url: &str, headers: &[(&str, &str)]) -> Result<Answ
 
 /// [`request`] for those who make many at once.
 pub async fn request_async(method: &str, url: &str, headers: &[(&str, &str)]) -> Result<Answer, String> {
-    let mut request = client().request(method.parse().unwrap(), url);
+    send(client().request(method.parse().unwrap(), url), headers).await
+}
+
+/// POST of JSON; `Err` where there is no whole answer.
+pub fn post(url: &str, headers: &[(&str, &str)], body: String) -> Result<Answer, String> {
+    let request = client().post(url).header("content-type", "application/json").body(body);
+    runtime().block_on(send(request, headers))
+}
+
+async fn send(mut request: RequestBuilder, headers: &[(&str, &str)]) -> Result<Answer, String> {
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
@@ -68,20 +78,6 @@ pub async fn request_async(method: &str, url: &str, headers: &[(&str, &str)]) ->
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     let body = response.bytes().await.map_err(|error| error.to_string())?;
     Ok(Answer { status, headers, body })
-}
-
-/// POST of JSON; `Err` where there is no whole answer.
-pub fn post(url: &str, headers: &[(&str, &str)], body: String) -> Result<Answer, String> {
-    runtime().block_on(async {
-        let mut request = client().post(url).header("content-type", "application/json").body(body);
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let response = request.send().await.map_err(|error| error.to_string())?;
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let body = response.bytes().await.map_err(|error| error.to_string())?;
-        Ok(Answer { status, headers, body })
-    })
 }
 
 /// GET; `Err` where there is no whole answer.

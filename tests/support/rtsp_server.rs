@@ -1,119 +1,23 @@
 //! A scriptable RTSP server: sends a short film that is known picture by picture, and behaves as badly as real cameras do.
-//! RTP and RTSP are made by hand here, so that anything can be wrong with them.
+//! RTSP is made by hand here, so that anything can be wrong with it.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 
+use super::film::Film;
+use super::rtp::{message, payloads, report, rtp};
+
 /// Ticks of the pictures' clock a second.
 const RATE: i64 = 90_000;
-/// Bytes of a packet's payload at most.
-const PAYLOAD: usize = 1400;
 /// Bytes of sound in a packet: 20 ms of G.711.
 const SOUND: usize = 160;
 const VIDEO_SSRC: u32 = 0x1234_5678;
 const AUDIO_SSRC: u32 = 0x8765_4321;
-
-/// A film: access units in decoding order.
-#[derive(Clone)]
-pub struct Film {
-    /// Pictures a second.
-    pub rate: i64,
-    /// NAL units of each picture, without start codes, and when it is shown, in pictures.
-    pub pictures: Vec<(Vec<Vec<u8>>, i64)>,
-    codec: &'static str,
-    /// Parameter sets.
-    pub sets: Vec<Vec<u8>>,
-}
-
-impl Film {
-    /// Encodes one with `libx264` or `libx265`; parameter sets are taken out of the pictures.
-    pub fn encode(codec: &'static str, seconds: u32, b_frames: u32) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("film.mp4");
-        let bare = folder.path().join(if codec == "H264" { "film.h264" } else { "film.h265" });
-        let (encoder, parameters) = match codec {
-            "H264" => ("libx264", "-x264-params"),
-            _ => ("libx265", "-x265-params"),
-        };
-        let settings =
-            format!("bframes={b_frames}:b-adapt=0:keyint=25:min-keyint=25:scenecut=0:log-level=none:repeat-headers=1");
-        let settings =
-            if codec == "H264" { settings.replace("log-level=none:repeat-headers=1", "open-gop=0") } else { settings };
-        let made = Command::new("ffmpeg")
-            .args(["-nostdin", "-v", "error", "-f", "lavfi", "-i", "testsrc2=size=320x240:rate=25", "-t"])
-            .arg(seconds.to_string())
-            .args(["-c:v", encoder, "-preset", "veryfast", "-threads", "1", parameters, &settings])
-            .arg(&file)
-            .status()
-            .unwrap();
-        assert!(made.success());
-        let copied = Command::new("ffmpeg")
-            .args(["-nostdin", "-v", "error", "-i"])
-            .arg(&file)
-            .args([
-                "-c",
-                "copy",
-                "-bsf:v",
-                if codec == "H264" {
-                    "h264_mp4toannexb,h264_metadata=aud=insert"
-                } else {
-                    "hevc_mp4toannexb,hevc_metadata=aud=insert"
-                },
-            ])
-            .arg(&bare)
-            .status()
-            .unwrap();
-        assert!(copied.success());
-        let shown = super::judge::packets(file.to_str().unwrap(), "v").into_iter().map(|packet| packet.pts);
-        let shown: Vec<i64> = shown.map(|at| (at * 25.0).round() as i64).collect();
-        let first = shown.iter().min().copied().unwrap();
-        let mut pictures: Vec<Vec<Vec<u8>>> = Vec::new();
-        let mut sets: Vec<Vec<u8>> = Vec::new();
-        let bytes = std::fs::read(bare).unwrap();
-        for unit in units(&bytes) {
-            let (delimiter, set) = match codec {
-                "H264" => (unit[0] & 0x1f == 9, matches!(unit[0] & 0x1f, 7 | 8)),
-                _ => (unit[0] >> 1 & 0x3f == 35, matches!(unit[0] >> 1 & 0x3f, 32..=34)),
-            };
-            if delimiter {
-                pictures.push(Vec::new());
-            } else if set {
-                if !sets.contains(&unit.to_vec()) {
-                    sets.push(unit.to_vec());
-                }
-            } else {
-                pictures.last_mut().unwrap().push(unit.to_vec());
-            }
-        }
-        assert_eq!(pictures.len(), shown.len(), "a delimiter stands before each picture");
-        let pictures = pictures.into_iter().zip(shown.into_iter().map(|at| at - first)).collect();
-        Self { rate: 25, pictures, codec, sets }
-    }
-
-    fn is_key(&self, index: usize) -> bool {
-        self.pictures[index].0.iter().any(|unit| match self.codec {
-            "H264" => unit[0] & 0x1f == 5,
-            _ => matches!(unit[0] >> 1 & 0x3f, 16..=21),
-        })
-    }
-}
-
-/// NAL units of an Annex B stream; zeros at their ends are the stream's (ITU-T H.264 §B.1.1).
-fn units(bytes: &[u8]) -> Vec<&[u8]> {
-    let starts: Vec<usize> = (0..bytes.len().saturating_sub(2)).filter(|at| bytes[*at..*at + 3] == [0, 0, 1]).collect();
-    let ends = starts.iter().copied().skip(1).chain([bytes.len()]);
-    let units = starts.iter().zip(ends).map(|(start, end)| &bytes[start + 3..end]);
-    units
-        .map(|unit| &unit[..unit.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)])
-        .filter(|unit| !unit.is_empty())
-        .collect()
-}
 
 /// What `RTP-Info` says of a track, given its true sequence and time.
 type Announced = fn(u16, u32) -> (u16, u32);
@@ -460,7 +364,8 @@ impl Sender {
                 if now >= due {
                     break;
                 }
-                std::thread::sleep((due - now).min(Duration::from_millis(5)));
+                let most = if script.sound.is_some() { Duration::from_millis(5) } else { Duration::from_millis(500) };
+                std::thread::sleep((due - now).min(most));
             }
             if self.stop.load(Ordering::Relaxed)
                 || heard.lock().unwrap().elapsed() > Duration::from_secs(script.session_timeout)
@@ -506,60 +411,4 @@ impl Sender {
         }
         Some(())
     }
-}
-
-/// A user data message of so many bytes (H.264 §D.2.7).
-fn message(bytes: usize) -> Vec<u8> {
-    let mut unit = vec![6, 5];
-    let size = bytes + 16;
-    unit.extend(std::iter::repeat_n(0xff, size / 255));
-    unit.push((size % 255) as u8);
-    unit.extend([0x33; 16]);
-    unit.extend(std::iter::repeat_n(0x44, bytes));
-    unit.push(0x80);
-    unit
-}
-
-/// The payloads of a NAL unit (RFC 6184 §5.6, §5.8; RFC 7798 §4.4.1, §4.4.3), as parts, and whether each is the last.
-fn payloads(unit: &[u8], codec: &str) -> Vec<(Vec<Vec<u8>>, bool)> {
-    if unit.len() <= PAYLOAD {
-        return vec![(vec![unit.to_vec()], true)];
-    }
-    let header = if codec == "H264" { 1 } else { 2 };
-    let body = &unit[header..];
-    let count = body.chunks(PAYLOAD - 3).count();
-    body.chunks(PAYLOAD - 3)
-        .enumerate()
-        .map(|(at, chunk)| {
-            let (start, end) = (u8::from(at == 0) << 7, u8::from(at + 1 == count) << 6);
-            let head = if codec == "H264" {
-                vec![unit[0] & 0xe0 | 0x1c, start | end | unit[0] & 0x1f]
-            } else {
-                vec![unit[0] & 0x81 | 49 << 1, unit[1], start | end | unit[0] >> 1 & 0x3f]
-            };
-            (vec![head, chunk.to_vec()], at + 1 == count)
-        })
-        .collect()
-}
-
-/// An RTP packet (RFC 3550 §5.1).
-pub fn rtp(kind: u8, marker: bool, sequence: u16, time: u32, ssrc: u32, payload: &[&[u8]]) -> Vec<u8> {
-    let mut packet = vec![0x80, u8::from(marker) << 7 | kind];
-    packet.extend(sequence.to_be_bytes());
-    packet.extend(time.to_be_bytes());
-    packet.extend(ssrc.to_be_bytes());
-    payload.iter().for_each(|part| packet.extend_from_slice(part));
-    packet
-}
-
-/// A sender report (RFC 3550 §6.4.1).
-fn report(ssrc: u32, at: Duration, time: u32) -> Vec<u8> {
-    let mut packet = vec![0x80, 200, 0, 6];
-    packet.extend(ssrc.to_be_bytes());
-    let seconds = (at.as_secs() + 2_208_988_800) as u32;
-    packet.extend(seconds.to_be_bytes());
-    packet.extend(((u64::from(at.subsec_nanos()) << 32) / 1_000_000_000).to_be_bytes()[4..].iter());
-    packet.extend(time.to_be_bytes());
-    packet.extend([0; 8]);
-    packet
 }
