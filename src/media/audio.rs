@@ -1,8 +1,9 @@
 //! The sound that a copy can carry: reads the sample entry of AAC (ISO/IEC 14496-3) or Opus. Must not decode sound.
 
-use bytes::Bytes;
+use bytes::{BufMut as _, Bytes};
 use thiserror::Error;
 
+use super::fmp4::boxes::{write_box, write_full_box};
 use super::fmp4::reader::Track;
 use super::frame::{Codec, TrackConfiguration};
 use super::nal::Bits;
@@ -87,6 +88,30 @@ fn audio_specific(bytes: &[u8]) -> Option<(u8, u32, u16)> {
     (kind > 0 && rate > 0).then_some((kind, rate, channels))
 }
 
+/// The sample entry (`mp4a`, ISO/IEC 14496-14 §5.6) of AAC with this `AudioSpecificConfig`, which must be shorter than 80 bytes.
+pub fn aac_sample_entry(specific: &[u8], rate: u32, channels: u16) -> Bytes {
+    // Descriptors of ISO/IEC 14496-1 §7.2.6, from the innermost; lengths below 128 are one byte.
+    let descriptor = |tag: u8, parts: &[&[u8]]| {
+        let body = parts.concat();
+        [[tag, body.len() as u8].as_slice(), &body].concat()
+    };
+    // MPEG-4 audio, a stream of sound, and three rates that nobody relies on.
+    let decoder = descriptor(4, &[&[0x40, 0x15], &[0; 11], &descriptor(5, &[specific])]);
+    let stream = descriptor(3, &[&[0, 0, 0], &decoder, &descriptor(6, &[&[2]])]);
+    let mut entry = Vec::new();
+    write_box(&mut entry, *b"mp4a", |out| {
+        // ISO/IEC 14496-12 §12.2.3: the data is in this file, and a sample of it has 16 bits.
+        out.put_slice(&[0, 0, 0, 0, 0, 0, 0, 1]);
+        out.put_u64(0);
+        out.put_u16(channels);
+        out.put_u16(16);
+        out.put_u32(0);
+        out.put_u32(rate << 16);
+        write_full_box(out, *b"esds", 0, 0, |out| out.put_slice(&stream));
+    });
+    entry.into()
+}
+
 /// Object type indication and decoder specific information of the `esds` box (ISO/IEC 14496-14 §5.6, descriptors of ISO/IEC
 /// 14496-1 §7.2.6) among the children of a sample entry, which begin at `children`.
 pub(super) fn elementary_stream(entry: &Bytes, children: usize) -> Option<(u8, Bytes)> {
@@ -134,6 +159,16 @@ fn descriptor(bytes: &Bytes, tag: u8) -> Option<Bytes> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::media::fmp4::reader::Handler;
+
+    #[test]
+    fn a_sample_entry_that_is_written_is_read() {
+        let entry = aac_sample_entry(&[0x14, 0x08], 16_000, 1);
+        assert_eq!(entry.len(), usize::from(entry[3]));
+        let track = Track::new(2, Handler::Audio, 16_000, 0, entry);
+        let read = configuration(&track).expect("AAC");
+        assert_eq!((read.codec_string.as_str(), read.sample_rate, read.channels), ("mp4a.40.2", 16_000, 1));
+    }
 
     #[test]
     fn an_audio_specific_configuration_gives_rate_and_channels() {

@@ -16,18 +16,9 @@ pub(super) const TO_AAC: [&str; 6] = [
 
 /// What makes AAC of a spare track (see [`Invocation::spare`]), with the same times.
 pub fn spare() -> Invocation {
-    to_aac(&["-copyts", "-f", "nut", "-i", "pipe:0", "-map", "0:a:0"])
-}
-
-/// The same for sound without a container: `format` is FFmpeg's name for it.
-pub fn raw(format: &str, rate: u32, channels: u16) -> Invocation {
-    to_aac(&["-f", format, "-ar", &rate.to_string(), "-ac", &channels.to_string(), "-i", "pipe:0", "-map", "0:a:0"])
-}
-
-fn to_aac(input: &[&str]) -> Invocation {
     let mut arguments = common();
     push(&mut arguments, &["-protocol_whitelist", "pipe", "-probesize", "32", "-analyzeduration", "0"]);
-    push(&mut arguments, input);
+    push(&mut arguments, &["-copyts", "-f", "nut", "-i", "pipe:0", "-map", "0:a:0"]);
     push(&mut arguments, &TO_AAC);
     push(&mut arguments, &CONTAINER);
     push(&mut arguments, &EACH_MOMENT);

@@ -9,13 +9,14 @@
 //! | [`decode_time`] | pure: presentation times in decoding order → decode times |
 //! | [`alignment`] | pure: where sound stands beside the pictures |
 //! | [`raw_sound`] | pure: G.711 and PCM as a stream without holes |
-//! | [`converter`] | the FFmpeg that makes AAC of it |
+//! | [`encoder`], [`doubler`] | no IO: AAC of it |
 //! | [`conclude`] | pure: the library's errors → reasons |
 
 pub mod alignment;
 pub mod conclude;
-pub mod converter;
 pub mod decode_time;
+pub mod doubler;
+pub mod encoder;
 pub mod media_time;
 pub mod raw_sound;
 pub mod samples;
@@ -23,12 +24,10 @@ pub mod session;
 
 use std::pin::pin;
 
-use retina::codec::{AudioFrame, CodecItem};
+use retina::codec::CodecItem;
 use tokio::time::sleep_until;
 
 use self::conclude::conclude;
-use self::converter::Converter;
-use self::raw_sound::Raw;
 use self::samples::Samples;
 use self::session::{Playing, Refused, Target};
 use super::assembly::Trouble;
@@ -81,14 +80,11 @@ impl Attempt<'_> {
             Ok(playing) => playing,
             Err(stop) => return self.conclude(&stop, &life).await,
         };
-        let mut samples = Samples::new(playing.video, playing.audio);
-        match (playing.audio, playing.raw) {
-            (None, _) => life.assembly.no_sound(),
-            (_, Some(_)) => life.assembly.sound_is_converted(),
-            _ => {}
+        let mut samples = Samples::new(playing.video, playing.audio, playing.raw);
+        if playing.audio.is_none() {
+            life.assembly.no_sound();
         }
-        let mut converter = None;
-        let stop = self.read(&mut playing, &mut samples, &mut converter, &mut life).await;
+        let stop = self.read(&mut playing, &mut samples, &mut life).await;
         life.apply(|assembly, now, effects| samples.finish(assembly, now, effects));
         let run = life.finish();
         let ended = self.conclude(&stop, &life).await;
@@ -96,9 +92,6 @@ impl Attempt<'_> {
             life.end_run(run, ended.reason, ended.message.clone());
         }
         playing.close().await;
-        if let Some(converter) = converter {
-            converter.stop().await;
-        }
         ended
     }
 
@@ -115,28 +108,17 @@ impl Attempt<'_> {
         }
     }
 
-    async fn read(
-        &self,
-        playing: &mut Playing,
-        samples: &mut Samples,
-        converter: &mut Option<Converter>,
-        life: &mut Life<'_>,
-    ) -> Stop {
+    async fn read(&self, playing: &mut Playing, samples: &mut Samples, life: &mut Life<'_>) -> Stop {
         let mut timer = pin!(sleep_until(life.deadline().0.into()));
         loop {
             let taken = tokio::select! {
                 biased;
                 () = self.context.cancel.cancelled() => return Stop::Cancelled,
                 item = playing.next() => match item {
-                    Some(Ok(CodecItem::AudioFrame(sound))) if playing.raw.is_some() => {
-                        self.convert(&sound, playing.raw, samples, converter, life).await;
-                        Ok(())
-                    }
                     Some(Ok(item)) => self.take(item, playing, samples, life),
                     Some(Err(error)) => return Stop::Failed(error),
                     None => return Stop::Exited,
                 },
-                more = filled(converter) => self.take_converted(more, converter, life).await,
                 () = &mut timer => {
                     let (deadline, overdue) = life.deadline();
                     if deadline <= std::time::Instant::now() {
@@ -196,55 +178,6 @@ impl Attempt<'_> {
         taken
     }
 
-    /// Gives raw sound to the converter, which is started when there is none, or none that can go on.
-    async fn convert(
-        &self,
-        sound: &AudioFrame,
-        raw: Option<Raw>,
-        samples: &mut Samples,
-        converter: &mut Option<Converter>,
-        life: &mut Life<'_>,
-    ) {
-        let Some(raw) = raw else { return };
-        let Some(time) = life.apply(|_, now, _| samples.raw_sound(sound, raw.rate, now)) else { return };
-        if converter.as_mut().is_some_and(|converter| converter.feed(time, sound.data())) {
-            return;
-        }
-        if let Some(old) = converter.take() {
-            // It may take its time; nobody waits for what it still holds.
-            tokio::spawn(old.stop());
-        }
-        match Converter::start(raw, time, self.context.logs.clone()).await {
-            Ok(mut started) => {
-                started.feed(time, sound.data());
-                *converter = Some(started);
-            }
-            Err(error) => {
-                life.assembly.no_sound();
-                if !samples.said_no_converter() {
-                    let message = format!("the sound is left out: FFmpeg cannot be started to make it AAC: {error}");
-                    self.context.logs.push("warning", message);
-                }
-            }
-        }
-    }
-
-    async fn take_converted(
-        &self,
-        more: bool,
-        converter: &mut Option<Converter>,
-        life: &mut Life<'_>,
-    ) -> Result<(), Trouble> {
-        if let Some(running) = converter.as_mut().filter(|_| more) {
-            return life.apply(|assembly, now, effects| running.take(assembly, now, effects));
-        }
-        // It has ended; the next sound starts another.
-        if let Some(ended) = converter.take() {
-            ended.stop().await;
-        }
-        Ok(())
-    }
-
     async fn conclude(&self, stop: &Stop, life: &Life<'_>) -> Ended {
         let pictures_for = life.pictures_for();
         let mut beyond = None;
@@ -281,13 +214,5 @@ impl Attempt<'_> {
             }
         };
         Ended { reason, message, profile: self.profile, at_once: false, pictures_for, beyond }
-    }
-}
-
-/// Waits for what the converter has made, if there is one. Cancel safe.
-async fn filled(converter: &mut Option<Converter>) -> bool {
-    match converter {
-        Some(converter) => converter.fill().await,
-        None => std::future::pending().await,
     }
 }

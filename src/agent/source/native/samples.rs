@@ -1,13 +1,18 @@
 //! Makes the samples that the assembly takes of what the RTSP library gives: media time, decode times, durations. A sample is
 //! passed on when the next one of its track tells how long it lasts. No IO and no clock. Must not know runs or the hub.
 
+use bytes::Bytes;
 use retina::codec::{AudioFrame, VideoFrame};
 use retina::rtcp::{ReceivedCompoundPacket, TypedPacketRef};
+use syom::AacError;
 
 use super::alignment::Alignment;
 use super::decode_time::DecodeTimes;
+use super::encoder::{self, Encoded, Encoder};
 use super::media_time::MediaTime;
+use super::raw_sound::Raw;
 use crate::agent::source::assembly::{Assembly, Effects, Trouble};
+use crate::media::audio::aac_sample_entry;
 use crate::media::clock::{Arrival, ticks_to_micros};
 use crate::media::fmp4::reader::{Handler, Sample, Track};
 
@@ -63,13 +68,17 @@ pub struct Samples {
     lost: u64,
     told_of_loss: Option<i64>,
     messages: Vec<String>,
-    without_converter: bool,
+    /// What the sound is, where it must be made AAC first.
+    raw: Option<Raw>,
+    encoder: Option<Encoder>,
 }
 
 impl Samples {
-    /// Of the streams with these numbers.
-    pub fn new(video: usize, audio: Option<usize>) -> Self {
+    /// Of the streams with these numbers; `raw` says what the sound is, where it must be made AAC first.
+    pub fn new(video: usize, audio: Option<usize>, raw: Option<Raw>) -> Self {
         Self {
+            raw,
+            encoder: None,
             video_stream: video,
             audio_stream: audio,
             video: None,
@@ -79,18 +88,12 @@ impl Samples {
             lost: 0,
             told_of_loss: None,
             messages: Vec::new(),
-            without_converter: false,
         }
     }
 
     /// What a person should know, since it was asked last.
     pub fn messages(&mut self) -> Vec<String> {
         std::mem::take(&mut self.messages)
-    }
-
-    /// Whether it was said before that there is no converter.
-    pub const fn said_no_converter(&mut self) -> bool {
-        std::mem::replace(&mut self.without_converter, true)
     }
 
     /// A picture came. Returns whether anything can be made of it: without parameter sets it shows nothing.
@@ -156,11 +159,6 @@ impl Samples {
         Some(time.saturating_add(ticks))
     }
 
-    /// Where raw sound that came stands, in samples; `None` for what is not to be heard.
-    pub fn raw_sound(&mut self, sound: &AudioFrame, rate: u32, now: Arrival) -> Option<i64> {
-        if Some(sound.stream_id()) == self.audio_stream { self.place_sound(sound, rate, now) } else { None }
-    }
-
     /// Sound came.
     pub fn sound(
         &mut self,
@@ -172,6 +170,9 @@ impl Samples {
     ) -> Result<(), Trouble> {
         if Some(sound.stream_id()) != self.audio_stream {
             return Ok(());
+        }
+        if let Some(raw) = self.raw {
+            return self.raw_sound(sound, raw, assembly, now, effects);
         }
         let mut rate = sound.timestamp().clock_rate().get();
         if self.audio.is_none() && !assembly.sound_is_known() {
@@ -194,7 +195,7 @@ impl Samples {
             duration: 0,
             sync: true,
             // A copy: it must not keep the packet's buffer.
-            payload: bytes::Bytes::copy_from_slice(sound.data()),
+            payload: Bytes::copy_from_slice(sound.data()),
             producer_time: None,
             fragment: 0,
         };
@@ -204,6 +205,64 @@ impl Samples {
             assembly.audio_sample(&done, now, effects);
         }
         Ok(())
+    }
+
+    /// Raw sound came.
+    fn raw_sound(
+        &mut self,
+        sound: &AudioFrame,
+        raw: Raw,
+        assembly: &mut Assembly,
+        now: Arrival,
+        effects: &mut Effects<'_>,
+    ) -> Result<(), Trouble> {
+        if !assembly.sound_is_known()
+            && let Ok(encoder) = Encoder::new(raw, 0)
+        {
+            let rate = encoder::rate(raw);
+            let entry = aac_sample_entry(encoder.specific(), rate, raw.channels);
+            assembly.audio_header(&[Track::new(AUDIO, Handler::Audio, rate, -ORIGIN, entry)])?;
+        }
+        let Some(time) = self.place_sound(sound, raw.rate, now) else { return Ok(()) };
+        let units = match self.encode(raw, time, sound.data()) {
+            Ok(units) => units,
+            Err(error) => {
+                // Not tried again for each packet: the next session tries.
+                self.audio_stream = None;
+                assembly.no_sound();
+                self.messages.push(format!("the sound is left out, because it cannot be made AAC: {error}"));
+                return Ok(());
+            }
+        };
+        for (time, payload) in units {
+            let sample = Sample {
+                track: AUDIO,
+                decode_time: u64::try_from(time.saturating_add(ORIGIN)).unwrap_or(0),
+                composition_offset: 0,
+                duration: encoder::FRAME,
+                sync: true,
+                payload,
+                producer_time: None,
+                fragment: 0,
+            };
+            assembly.audio_sample(&sample, now, effects);
+        }
+        Ok(())
+    }
+
+    /// Access units of a packet, by an encoder that is begun when there is none, or none that can go on.
+    fn encode(&mut self, raw: Raw, time: i64, data: &[u8]) -> Result<Vec<(i64, Bytes)>, AacError> {
+        for _ in 0..2 {
+            let encoder = match &mut self.encoder {
+                Some(encoder) => encoder,
+                none => none.insert(Encoder::new(raw, time)?),
+            };
+            match encoder.take(time, data)? {
+                Encoded::Units(units) => return Ok(units),
+                Encoded::Anew => self.encoder = None,
+            }
+        }
+        Ok(Vec::new())
     }
 
     /// An RTCP packet came. Returns how far the camera's clock is ahead of the host's, in microseconds, if it says.

@@ -16,6 +16,7 @@ use retina::codec::{CodecItem, FrameFormat, ParameterSetInsertion, ParametersRef
 use tokio::time::timeout;
 use url::Url;
 
+use super::encoder::Encoder;
 use super::raw_sound::Raw;
 use crate::plan::unit::RtspTransport;
 
@@ -104,7 +105,8 @@ pub async fn open(target: &Target) -> Result<Playing, Refused> {
     let mut raw = None;
     if let Some(audio) = audio {
         let stream = &session.streams()[audio];
-        raw = Raw::of(stream.encoding_name(), stream.clock_rate_hz(), stream.channels().map_or(1, NonZeroU16::get));
+        raw = Raw::of(stream.encoding_name(), stream.clock_rate_hz(), stream.channels().map_or(1, NonZeroU16::get))
+            .filter(|raw| Encoder::new(*raw, 0).is_ok());
         let is_aac = stream.encoding_name() == AAC && stream.parameters().is_some();
         if !is_aac && raw.is_none() {
             return Err(Refused::NotCarried(format!("its sound is {}", encoding(audio).to_uppercase())));
