@@ -2,15 +2,17 @@
 //! there. A connection is opened and closed at once, nothing is said: a device that refuses sessions is not asked for any. Must
 //! not decide how long a back-off is, nor connect to what the plan refuses.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{sleep, timeout};
 
 use super::guard::Guard;
 
-/// Between two looks, and how long each may take.
+/// The longest time between two looks, and how long each may take.
 const EVERY: Duration = Duration::from_secs(1);
+/// The shortest.
+const SOONEST: Duration = Duration::from_millis(100);
 /// How long a device may take to answer at all.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -18,14 +20,21 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// camera away is something else then, and is not helped by haste. Cancel safe.
 pub async fn until_it_answers_again(host: &str, port: u16, guard: &Guard) {
     let mut was_away = false;
+    let since = Instant::now();
     loop {
         let answers = matches!(timeout(EVERY, answers(host, port, guard)).await, Ok(true));
         if answers && was_away {
             return;
         }
         was_away |= !answers;
-        sleep(EVERY).await;
+        sleep(pause(since.elapsed())).await;
     }
+}
+
+/// Until the next look at a device that was waited for so long: who was away for a moment is not kept waiting for long, and who
+/// is away for hours is not asked ten times a second.
+fn pause(waited: Duration) -> Duration {
+    (waited / 32).clamp(SOONEST, EVERY)
 }
 
 /// Whether the device takes a connection now; if not, why not.
@@ -71,10 +80,16 @@ mod tests {
         });
         let mut again = std::pin::pin!(until_it_answers_again("127.0.0.1", address.port(), &guard));
         // The first look finds nobody.
-        assert!(timeout(EVERY / 2, again.as_mut()).await.is_err());
+        assert!(timeout(SOONEST / 2, again.as_mut()).await.is_err());
         away.send(()).unwrap();
         let _listener = device.await.unwrap();
         again.await;
+    }
+
+    #[test]
+    fn looks_are_rarer_the_longer_it_is_waited() {
+        let millis = |waited| pause(Duration::from_secs(waited)).as_millis();
+        assert_eq!([0, 1, 8, 40, 4000].map(millis), [100, 100, 250, 1000, 1000]);
     }
 
     #[tokio::test]
