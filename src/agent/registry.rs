@@ -17,6 +17,7 @@ use super::output::record::meter::Meter;
 use super::output::snapshot::Snapshots;
 use super::retention::Retention;
 use super::source::guard::Guard;
+use super::source::turns::Turns;
 use crate::archive::lock::Holder;
 use crate::archive::{Archive, ArchiveError, WeakArchive};
 use crate::plan::unit::{DeclaredRecording, ObjectKey};
@@ -129,6 +130,8 @@ pub struct Registry {
     pub gate: Arc<Gate>,
     /// Where sources may not connect to.
     pub source_guard: Guard,
+    /// The thread on which sources are read.
+    pub turns: Turns,
 }
 
 /// Archives that somebody in this process still has open: opening one again shares it, instead of failing at our own lock.

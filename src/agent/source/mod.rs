@@ -18,6 +18,7 @@
 //! | [`messages`] | pure: what FFmpeg says of the network |
 //! | [`classify`] | pure: messages → reason, and what to do otherwise |
 //! | [`reconnect`] | pure: when it is stalled, when it is tried again |
+//! | [`turns`] | the thread on which sources are read |
 //! | [`knock`] | notices that a device which was away takes connections again |
 
 pub mod address;
@@ -37,6 +38,7 @@ pub mod profile;
 pub mod reconnect;
 pub mod redact;
 pub mod track;
+pub mod turns;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -52,7 +54,7 @@ use self::redact::Redactor;
 use crate::agent::hub::{Hub, Limits};
 use crate::agent::unit::{Secrets, UnitContext};
 use crate::plan::report::{Reason, UnitState};
-use crate::plan::unit::{Credentials, Engine, Ingest, Location, SecretKey, Source};
+use crate::plan::unit::{Credentials, Engine, Ingest, Location, RtspTransport, SecretKey, Source};
 
 /// Condition type of a camera that FFmpeg reads because the native driver cannot.
 pub const READ_BY_FFMPEG: &str = "ReadByFFmpeg";
@@ -75,10 +77,20 @@ pub async fn run(context: UnitContext, ingest: Ingest) {
     context.registry.hubs.insert(context.object.key.clone(), hub.clone());
     match &ingest.source {
         Source::Hub { address } => hub::run(&context, &hub, &ingest, address).await,
+        source if may_wait(source) => {
+            let (owned, hub, ingest) = (context.clone(), hub.clone(), ingest.clone());
+            let work = async move { Unit { context: &owned, hub: &hub, ingest: &ingest }.run().await };
+            context.registry.turns.run(work).await;
+        }
         _ => Unit { context: &context, hub: &hub, ingest: &ingest }.run().await,
     }
     hub.close();
     context.registry.hubs.remove(&context.object.key, &hub);
+}
+
+/// Whether what a source sends waits until it is read: what comes over UDP while a socket is full is lost.
+const fn may_wait(source: &Source) -> bool {
+    !matches!(source, Source::Rtsp { transport: RtspTransport::Udp, .. })
 }
 
 /// How a life went.
