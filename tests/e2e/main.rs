@@ -20,6 +20,7 @@ mod formats;
 mod https;
 mod inputs;
 mod live;
+mod many;
 mod page;
 mod push;
 mod recorded;

@@ -14,9 +14,14 @@ use nix::unistd::Pid;
 use super::{free_port, wait};
 
 /// A process and all that it starts, ended as a power cut would when dropped.
-pub(super) struct Group(Child);
+pub struct Group(Child);
 
 impl Group {
+    /// The process that was started first.
+    pub fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
     /// Sends a signal to all of it.
     pub(super) fn signal(&self, signal: Signal) {
         let _ = killpg(Pid::from_raw(i32::try_from(self.0.id()).unwrap()), signal);
@@ -101,12 +106,9 @@ fn relay(source: &str, output: &[&str]) -> Group {
 }
 
 /// Starts an nginx of our own with this configuration.
-pub(super) fn nginx(folder: &Path, port: u16, configuration: &str) -> Group {
+pub fn nginx(folder: &Path, port: u16, configuration: &str) -> Group {
     let path = folder.join("nginx.conf");
-    let text = format!(
-        "daemon off;\npid {0}/nginx.pid;\nerror_log {0}/error.log;\nworker_processes 1;\n{configuration}",
-        folder.display()
-    );
+    let text = format!("daemon off;\npid {0}/nginx.pid;\nerror_log {0}/error.log;\n{configuration}", folder.display());
     // A root's nginx would give its workers another user, who may not read a test's folder.
     let is_root = fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0);
     let user = if is_root { "user root;\n" } else { "" };
