@@ -3,7 +3,8 @@
 #
 #   scripts/install.sh run     what `make run` needs: FFmpeg, a font for the clock in the test picture, a linker
 #   scripts/install.sh page    Node.js for building the page in the browser
-#   scripts/install.sh test    both, and the real peers that the tests use: an RTSP server, a browser, nginx with RTMP
+#   scripts/install.sh test    both, and the real peers that the tests use: an RTSP server, a browser, nginx with RTMP, Prometheus with
+#                              Alertmanager
 #   scripts/install.sh lint    cargo-deny, built once into .cache/tools
 #   scripts/install.sh chart   what checks the chart: Helm, kubeconform and Kustomize, built once into .cache/tools; promtool, Lua
 #   scripts/install.sh fuzz    cargo-fuzz, built once into .cache/tools
@@ -146,6 +147,11 @@ install_test() {
         python3 python3-gi gir1.2-gst-rtsp-server-1.0 gir1.2-gst-plugins-base-1.0 gstreamer1.0-plugins-base \
         gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-x gstreamer1.0-libav \
         nginx libnginx-mod-rtmp python3-aiosmtpd
+    # What alerts on the metrics, not as services: the tests start their own.
+    if [ -n "$(missing_packages prometheus prometheus-alertmanager)" ]; then
+        install_without_services prometheus prometheus-alertmanager
+        [ ! -d /run/systemd/system ] || systemctl disable --quiet prometheus prometheus-alertmanager || true
+    fi
     # The tests start an nginx of their own; the package's service would hold port 80 for nothing.
     if [ "$nginx_was_there" = no ] && [ -d /run/systemd/system ]; then
         systemctl disable --now --quiet nginx || true

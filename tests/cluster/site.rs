@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::support::camera::Camera;
 use crate::support::cluster::{Cluster, Needs, image, project};
-use crate::support::{poll, process};
+use crate::support::{chart, poll, process};
 
 /// The image's repository and tag in pods.
 pub const REPOSITORY: &str = "docker.io/library/camera-operator";
@@ -26,23 +26,12 @@ pub const PATIENCE: Duration = Duration::from_mins(4);
 
 /// A cluster with a node that has the image.
 pub fn start() -> Result<Cluster, String> {
-    helm_program()?;
+    chart::helm().ok_or("helm is missing (scripts/install.sh chart)")?;
     let cluster = Cluster::start("test-pods", Needs::Pods)?;
     if cluster.is_own() {
         cluster.load_image(&image(&format!("{REPOSITORY}:{TAG}"))?);
     }
     Ok(cluster)
-}
-
-fn helm_program() -> Result<PathBuf, String> {
-    let own = project(".cache/tools/bin/helm");
-    let found = if own.exists() { Some(own) } else { in_path("helm") };
-    found.ok_or_else(|| "helm is missing (scripts/install.sh chart)".to_owned())
-}
-
-fn in_path(program: &str) -> Option<PathBuf> {
-    let folders = std::env::var_os("PATH")?;
-    std::env::split_paths(&folders).map(|folder| folder.join(program)).find(|path| path.exists())
 }
 
 /// Awaits a condition of the cluster, and says what was awaited.
@@ -52,7 +41,7 @@ pub fn wait<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
 
 /// Helm with these arguments.
 pub fn helm(cluster: &Cluster, arguments: &[&str]) {
-    let mut command = Command::new(helm_program().unwrap());
+    let mut command = Command::new(chart::helm().unwrap());
     command.arg("--kubeconfig").arg(cluster.kubeconfig()).args(arguments);
     let output = command.stdin(Stdio::null()).output().unwrap();
     assert!(output.status.success(), "helm: {}", String::from_utf8_lossy(&output.stderr));

@@ -10,7 +10,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod alert_prometheus;
 mod alert_receivers;
+mod alert_storms;
 mod alerts;
 mod browser;
 mod crash;

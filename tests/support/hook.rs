@@ -15,6 +15,8 @@ use super::{free_port, http, wait};
 /// One request.
 #[derive(Debug, Clone)]
 pub struct Posted {
+    /// When it was here.
+    pub at: jiff::Timestamp,
     /// Path of the URL.
     pub path: String,
     /// Headers.
@@ -50,11 +52,12 @@ async fn take(
     headers: HeaderMap,
     body: Bytes,
 ) -> (StatusCode, String) {
+    let at = jiff::Timestamp::now();
     let is_json = headers.get("content-type").is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
     if method != Method::POST || !is_json || serde_json::from_slice::<Value>(&body).is_err() {
         return (StatusCode::BAD_REQUEST, json!({"ok": false, "description": "Bad Request: no JSON"}).to_string());
     }
-    seen.lock().unwrap().push(Posted { path: uri.path().to_owned(), headers, body });
+    seen.lock().unwrap().push(Posted { at, path: uri.path().to_owned(), headers, body });
     let _ = holds.wait_for(|holds| !holds).await;
     (StatusCode::OK, json!({"ok": true, "result": {}}).to_string())
 }

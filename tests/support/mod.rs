@@ -10,7 +10,9 @@
 )]
 
 pub mod agent;
+pub mod audience;
 pub mod camera;
+pub mod chart;
 pub mod chatwoot;
 pub mod clock;
 pub mod cluster;
@@ -26,9 +28,11 @@ pub mod operator;
 pub mod peer;
 pub mod process;
 pub mod program;
+pub mod prometheus;
 pub mod rtp;
 pub mod rtsp_server;
 pub mod service;
+pub mod slack;
 pub mod smtp;
 pub mod tap;
 pub mod target;
