@@ -28,10 +28,11 @@ test: ## Everything: format, lints, page, generated files, unit and end-to-end t
 	@scripts/install.sh test
 	@scripts/test.sh
 
-bench: ## The benchmarks: beside a bare FFmpeg, and the operator on an API server (docs/benchmarks.md)
+bench: ## The benchmarks: beside a bare FFmpeg, the operator on an API server, alerts beside Alertmanager (docs/benchmarks.md)
 	@scripts/install.sh test
 	@cargo bench --locked --bench run
 	@cargo bench --locked --bench cluster
+	@cargo bench --locked --bench alerts
 
 fuzz: ## Look for bytes that break the readers of media and indexes; make test replays what was found (FUZZ_SECONDS=, FUZZ_TARGET=)
 	@scripts/install.sh fuzz

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::Deserialize;
 
+use super::engine::failure_topic;
 use super::{Alert, AlertKey, own_name};
 use crate::api::alert_route::{AlertName, Severity};
 use crate::plan::unit::{ObjectKey, ObjectKind, ObjectRef};
@@ -15,6 +16,8 @@ const MAX_ALERTS: usize = 5_000;
 /// Most labels of an alert that are kept, and their longest names and values in characters.
 const MAX_LABELS: usize = 32;
 const MAX_LABEL: usize = 128;
+/// Longest fingerprint that is kept, in characters; Alertmanager's have 16.
+const MAX_FINGERPRINT: usize = 64;
 
 /// Why a message is not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -51,11 +54,22 @@ struct One {
     fingerprint: String,
 }
 
-/// The alerts of a message to the webhook of `route`, and whether each is over.
+/// An alert as Alertmanager reports it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reported {
+    /// The alert. Several of Prometheus' may be the same one of ours, such as those of one name with different windows.
+    pub alert: Alert,
+    /// What Alertmanager knows it by.
+    pub fingerprint: String,
+    /// Whether it is over.
+    pub is_over: bool,
+}
+
+/// The alerts of a message to the webhook of `route`.
 ///
 /// # Errors
 /// When it is no message of Alertmanager.
-pub fn parse(route: &ObjectKey, body: &[u8]) -> Result<Vec<(Alert, bool)>, Refused> {
+pub fn parse(route: &ObjectKey, body: &[u8]) -> Result<Vec<Reported>, Refused> {
     let message: Message = serde_json::from_slice(body).map_err(|error| Refused::Shape(error.to_string()))?;
     if message.version != "4" {
         return Err(Refused::Version(message.version.chars().take(20).collect()));
@@ -77,7 +91,8 @@ fn kind_of(name: AlertName) -> Option<ObjectKind> {
         StreamDown => Some(ObjectKind::Stream),
         RecordingGap | CoverageBelowObjective => Some(ObjectKind::Recording),
         DiskFilling | ArchiveUnavailable | RetentionFailed => Some(ObjectKind::Archive),
-        AgentUnreachable | AlertDeliveryFailed => None,
+        AlertDeliveryFailed => Some(ObjectKind::AlertRoute),
+        AgentUnreachable => None,
     }
 }
 
@@ -91,9 +106,10 @@ fn component(name: &str) -> Option<ObjectKind> {
     }
 }
 
-fn alert(route: &ObjectKey, one: One) -> (Alert, bool) {
+fn alert(route: &ObjectKey, one: One) -> Reported {
     let label = |name: &str| one.labels.get(name).map(String::as_str);
     let name: String = label("alertname").unwrap_or("Unnamed").chars().take(MAX_LABEL).collect();
+    let fingerprint: String = one.fingerprint.chars().take(MAX_FINGERPRINT).collect();
     let own = own_name(&name);
     let (kind, of) = match own {
         // Its rule knows the pod by whom it is for.
@@ -105,11 +121,14 @@ fn alert(route: &ObjectKey, one: One) -> (Alert, bool) {
         _ => None,
     };
     let key = match (own, object) {
+        (Some(AlertName::AlertDeliveryFailed), Some(object)) if object.key == *route => {
+            AlertKey { object, topic: failure_topic(label("receiver").unwrap_or_default()) }
+        }
         (Some(own), Some(object)) => AlertKey::own(object, own),
         // Another's alert has no object of ours; its fingerprint tells it from others of its name.
         _ => AlertKey {
             object: ObjectRef { kind: ObjectKind::AlertRoute, key: route.clone() },
-            topic: format!("{name}#{}", one.fingerprint.chars().take(64).collect::<String>()),
+            topic: format!("{name}#{fingerprint}"),
         },
     };
     let severity = match label("severity").map(str::to_ascii_lowercase).as_deref() {
@@ -131,7 +150,7 @@ fn alert(route: &ObjectKey, one: One) -> (Alert, bool) {
     let url = if one.generator_url_upper.is_empty() { one.generator_url } else { one.generator_url_upper };
     let runbook = one.annotations.get("runbook_url").filter(|url| url.starts_with("http")).cloned();
     alert.url = runbook.or_else(|| Some(url).filter(|url| url.starts_with("http") && url.len() <= 1024));
-    (alert, one.status == "resolved")
+    Reported { alert, fingerprint, is_over: one.status == "resolved" }
 }
 
 #[cfg(test)]
@@ -157,7 +176,7 @@ mod tests {
         let route = ObjectKey::new("ops", "all");
         let labels = json!({"alertname": "CameraStalled", "severity": "critical", "namespace": "shop", "name": "door"});
         let alerts = parse(&route, &message(&labels, "firing")).unwrap();
-        let (alert, is_over) = &alerts[0];
+        let Reported { alert, is_over, .. } = &alerts[0];
         let camera = ObjectRef { kind: ObjectKind::Camera, key: ObjectKey::new("shop", "door") };
         assert_eq!(alert.key, AlertKey::own(camera, AlertName::CameraDown));
         assert_eq!((alert.name.as_str(), alert.severity, *is_over), ("CameraStalled", Severity::Critical, false));
@@ -168,8 +187,44 @@ mod tests {
     fn others_are_told_apart_by_their_fingerprint() {
         let route = ObjectKey::new("ops", "all");
         let alerts = parse(&route, &message(&json!({"alertname": "HighLoad"}), "resolved")).unwrap();
-        assert_eq!(alerts[0].0.key.text(), "alertroutes/ops/all/HighLoad#0123456789abcdef");
-        assert!(alerts[0].1);
+        assert_eq!(alerts[0].alert.key.text(), "alertroutes/ops/all/HighLoad#0123456789abcdef");
+        assert!(alerts[0].is_over);
+    }
+
+    #[test]
+    fn a_receiver_that_fails_is_the_alert_that_its_route_knows() {
+        let route = ObjectKey::new("ops", "all");
+        let of = |name: &str| {
+            let labels =
+                json!({"alertname": "AlertDeliveryFailed", "namespace": "ops", "name": name, "receiver": "mail"});
+            parse(&route, &message(&labels, "firing")).unwrap().remove(0).alert.key.text()
+        };
+        assert_eq!(of("all"), "alertroutes/ops/all/AlertDeliveryFailed#mail");
+        assert_eq!(of("other"), "alertroutes/ops/other/AlertDeliveryFailed");
+    }
+
+    /// Alerts of the rules that only Prometheus can see.
+    const PROMETHEUS_ONLY: [&str; 3] = ["CameraReconnecting", "ObjectsNotReady", "OperatorUnhealthy"];
+
+    #[test]
+    fn the_rules_of_the_chart_have_our_names_and_the_labels_by_which_objects_are_known() {
+        let rules: serde_json::Value =
+            serde_yaml::from_str(include_str!("../../charts/camera-operator/files/alerts.yaml")).unwrap();
+        let rules = rules["groups"].as_array().unwrap().iter().flat_map(|group| group["rules"].as_array().unwrap());
+        let alerts: Vec<_> = rules.filter(|rule| rule["alert"].is_string()).collect();
+        assert!(alerts.len() > 10, "{}", alerts.len());
+        for rule in alerts {
+            let name = rule["alert"].as_str().unwrap();
+            assert_eq!(own_name(name).is_none(), PROMETHEUS_ONLY.contains(&name), "{name}");
+            let Some(own) = own_name(name) else { continue };
+            let what = match kind_of(own) {
+                Some(ObjectKind::AlertRoute) => "alert route {{ $labels.namespace }}/{{ $labels.name }}".to_owned(),
+                Some(kind) => format!("{kind:?} {{{{ $labels.namespace }}}}/{{{{ $labels.name }}}}").to_lowercase(),
+                None => "{{ $labels.owner }}".to_owned(),
+            };
+            let said = rule["annotations"].to_string().to_lowercase();
+            assert!(said.contains(&what), "{name} does not speak of {what}: {said}");
+        }
     }
 
     #[test]

@@ -4,17 +4,20 @@
 //! A delivery is repeated until the receiver has taken it: at least once. Before it is sent it is noted, and what a kill between
 //! sending and noting its end repeats is the same message with the same [`Delivery::key`].
 
+mod receiver;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+pub use self::receiver::Receiver;
+use super::alertmanager::Reported;
 use super::conditions::Observed;
 use super::matching::{Declared, after, takes};
 use super::quiet;
 use super::{Alert, AlertKey, Told};
-use crate::api::alert_receiver::Receiver as Spec;
 use crate::api::alert_route::{AlertName, Severity};
 use crate::plan::unit::{ObjectKey, ObjectKind, ObjectRef, hex};
 
@@ -22,10 +25,6 @@ use crate::plan::unit::{ObjectKey, ObjectKind, ObjectRef, hex};
 pub const MAX_ALERTS: usize = 2_000;
 /// Failures in a row after which the other receivers of the route are told.
 const FAILURES_TO_TELL: u32 = 3;
-/// Once something is to be told, this long is waited, in milliseconds, for what comes with it.
-const GATHER: i64 = 2_000;
-/// And so much longer for what is on its way already: ten cameras behind one dead switch are one message.
-const GATHER_MOST: i64 = 10_000;
 /// Pause after a first failure, in milliseconds; doubled with each further one, up to [`MAX_PAUSE`].
 const FIRST_PAUSE: i64 = 1_000;
 /// Longest pause between two attempts, in milliseconds.
@@ -33,8 +32,6 @@ const MAX_PAUSE: i64 = 300_000;
 /// Longest pause that a receiver may ask for, in milliseconds.
 const MAX_ASKED_PAUSE: i64 = 3_600_000;
 const HOLD_FOR: u64 = 30_000;
-const COOLDOWN: u64 = 300_000;
-const COOLDOWN_EMAIL: u64 = 600_000;
 /// What Alertmanager has not repeated for this long, in milliseconds, is over: it repeats every four hours by default.
 const EXTERNAL_FOR: i64 = 24 * 3_600_000;
 
@@ -44,7 +41,7 @@ const EXTERNAL_FOR: i64 = 24 * 3_600_000;
 pub struct State {
     /// What stands, or stood and is still to be told of, by [`AlertKey::text`].
     alerts: BTreeMap<String, Seen>,
-    /// What Alertmanager has told, and until when that holds.
+    /// What Alertmanager has told, by [`AlertKey::text`] and fingerprint, and until when that holds.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     external: BTreeMap<String, (Alert, Timestamp)>,
     /// By name.
@@ -70,45 +67,6 @@ struct Seen {
     changed: Timestamp,
     /// Whether it has stood for long enough, and has not been gone for long enough.
     held: bool,
-}
-
-/// What is known of a receiver.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
-#[serde(default, rename_all = "camelCase")]
-pub struct Receiver {
-    /// Alerts that it believes to stand.
-    told: BTreeSet<String>,
-    /// What it is to be told, and since when that is over.
-    pending: BTreeMap<String, Option<Timestamp>>,
-    /// What is being sent, or may have been taken although nobody knows: it stays one message.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    sending: BTreeMap<String, Option<Timestamp>>,
-    /// Whether no attempt to send that was left open: neither one that got no answer, nor one of an earlier process.
-    #[serde(skip)]
-    is_fresh: bool,
-    /// How many messages it has taken: what makes two of the same words two messages.
-    taken: u64,
-    /// Since when there is something to be told.
-    pending_since: Option<Timestamp>,
-    /// When it last took a message.
-    pub last_delivery: Option<Timestamp>,
-    /// When it last took a heartbeat.
-    last_heartbeat: Option<Timestamp>,
-    /// Failures in a row.
-    pub failures: u32,
-    /// Since when.
-    failing_since: Option<Timestamp>,
-    /// Why it did not take the last one.
-    pub error: Option<String>,
-    /// Not before this.
-    not_before: Option<Timestamp>,
-}
-
-impl Receiver {
-    /// How many alerts it has not been told yet.
-    pub fn undelivered(&self) -> usize {
-        self.pending.len()
-    }
 }
 
 /// What a delivery is for.
@@ -169,10 +127,10 @@ impl State {
         self.overflow
     }
 
-    /// Takes in what Alertmanager tells: an alert, and whether it is over.
-    pub fn take_in(&mut self, alerts: Vec<(Alert, bool)>, now: Timestamp) {
-        for (alert, is_over) in alerts {
-            let text = alert.key.text();
+    /// Takes in what Alertmanager tells. Where several of its alerts are one of ours, it is over when the last of them is.
+    pub fn take_in(&mut self, alerts: Vec<Reported>, now: Timestamp) {
+        for Reported { alert, fingerprint, is_over } in alerts {
+            let text = format!("{} {fingerprint}", alert.key.text());
             if is_over {
                 self.external.remove(&text);
             } else if self.external.len() < MAX_ALERTS || self.external.contains_key(&text) {
@@ -232,7 +190,9 @@ impl State {
         let mut standing = BTreeSet::new();
         let failures = self.failures(route, now);
         // Alertmanager asked for its alerts to be told here; whatever else the route takes does not matter to them.
-        let external: Vec<Alert> = self.external.values().map(|(alert, _)| alert.clone()).collect();
+        let mut external: Vec<Alert> = self.external.values().map(|(alert, _)| alert.clone()).collect();
+        // Of several that are one, the worst speaks.
+        external.sort_by(|one, other| one.key.cmp(&other.key).then(other.severity.cmp(&one.severity)));
         let all = observed.alerts.values().map(|alert| (alert, false));
         for (alert, is_foreign) in all.chain(external.iter().chain(&failures).map(|alert| (alert, true))) {
             let text = alert.key.text();
@@ -355,91 +315,9 @@ fn hold(route: &Declared<'_>) -> i64 {
     route.spec.hold_for.as_ref().map_or(HOLD_FOR, crate::api::Duration::milliseconds) as i64
 }
 
-/// Least milliseconds between two messages.
-fn cooldown(declared: &Spec) -> i64 {
-    let default = if declared.email.is_some() { COOLDOWN_EMAIL } else { COOLDOWN };
-    declared.cooldown.as_ref().map_or(default, crate::api::Duration::milliseconds) as i64
-}
-
-fn failure_topic(receiver: &str) -> String {
+/// The topic of a route's alert that a receiver of it fails.
+pub fn failure_topic(receiver: &str) -> String {
     format!("{:?}#{receiver}", AlertName::AlertDeliveryFailed)
-}
-
-impl Receiver {
-    fn refers_to(&self, text: &str) -> bool {
-        self.told.contains(text) || self.pending.contains_key(text) || self.sending.contains_key(text)
-    }
-
-    /// What was being sent was taken.
-    fn take(&mut self, now: Timestamp) {
-        self.last_delivery = Some(now);
-        self.taken += 1;
-        for (text, ended) in std::mem::take(&mut self.sending) {
-            if self.pending.get(&text) == Some(&ended) {
-                self.pending.remove(&text);
-            }
-            if ended.is_some() {
-                self.told.remove(&text);
-            } else {
-                self.told.insert(text);
-            }
-        }
-        self.pending_since = (!self.pending.is_empty()).then_some(now);
-    }
-
-    fn update(&mut self, alerts: &BTreeMap<String, Seen>, own: &str, sends_resolved: bool, now: Timestamp) {
-        // It cannot be told that it cannot be told.
-        let standing = |text: &str| alerts.get(text).filter(|seen| seen.held && seen.alert.key.topic != own);
-        for (text, _) in alerts.iter().filter(|(_, seen)| seen.held && seen.alert.key.topic != own) {
-            if self.told.contains(text) {
-                // It came back before its end was told: nothing has happened.
-                self.pending.remove(text);
-            } else if let Some(ended) = self.pending.get_mut(text) {
-                *ended = None;
-            } else if self.pending.len() + self.told.len() < 2 * MAX_ALERTS {
-                self.pending.insert(text.clone(), None);
-            }
-        }
-        let ended = |text: &str| alerts.get(text).filter(|seen| !seen.active).map_or(now, |seen| seen.changed);
-        for (text, over) in &mut self.pending {
-            if over.is_none() && standing(text).is_none() {
-                *over = Some(ended(text));
-            }
-        }
-        let over: Vec<String> = self.told.iter().filter(|text| standing(text).is_none()).cloned().collect();
-        for text in over {
-            if sends_resolved {
-                let ended = ended(&text);
-                self.pending.entry(text).or_insert(Some(ended));
-            } else {
-                self.told.remove(&text);
-            }
-        }
-        // What is known of it no more, nobody can be told of.
-        self.pending.retain(|text, _| alerts.contains_key(text));
-        self.told.retain(|text| alerts.contains_key(text));
-        self.sending.retain(|text, _| alerts.contains_key(text));
-        self.pending_since = (!self.pending.is_empty()).then(|| self.pending_since.unwrap_or(now));
-    }
-
-    fn may_be_told(&self, declared: &Spec, alerts: &BTreeMap<String, Seen>, hold: i64, now: Timestamp) -> bool {
-        let Some(since) = self.pending_since.filter(|_| !self.pending.is_empty()) else { return false };
-        let is_cool = self.last_delivery.is_none_or(|last| last > now || after(last, cooldown(declared)) <= now);
-        if !is_cool {
-            return false;
-        }
-        if since > now || after(since, GATHER_MOST) <= now {
-            return true;
-        }
-        let most = after(since, GATHER_MOST);
-        let comes = |seen: &Seen| seen.active && !seen.held && after(seen.changed, hold) <= most;
-        after(since, GATHER) <= now && !alerts.values().any(comes)
-    }
-
-    fn is_heartbeat_due(&self, declared: &Spec, now: Timestamp) -> bool {
-        let Some(every) = declared.heartbeat.as_ref().map(|every| every.milliseconds() as i64) else { return false };
-        self.last_heartbeat.is_none_or(|last| last > now || after(last, every) <= now)
-    }
 }
 
 fn delivery(
@@ -451,7 +329,10 @@ fn delivery(
 ) -> Delivery {
     let told = receiver.sending.iter().filter_map(|(text, ended)| {
         let affects = affects.get(text).filter(|_| ended.is_none()).cloned().unwrap_or_default();
-        Some(Told { alert: alerts.get(text)?.alert.clone(), ended: *ended, affects })
+        let alert = alerts.get(text)?.alert.clone();
+        // A clock that was set back lets nothing end before it began.
+        let ended = ended.map(|ended| ended.max(alert.since));
+        Some(Told { alert, ended, affects })
     });
     let mut alerts: Vec<Told> = told.collect();
     alerts.sort_by(|one, other| {
@@ -485,5 +366,6 @@ pub fn sign_of_life(route: &ObjectKey, name: &str, purpose: Purpose, now: Timest
 }
 
 #[cfg(test)]
-#[path = "engine_tests.rs"]
+mod properties;
+#[cfg(test)]
 mod tests;

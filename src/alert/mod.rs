@@ -9,21 +9,28 @@
 //!
 //! | module | what it is for |
 //! | --- | --- |
-//! | [`conditions`], [`volumes`], [`alertmanager`] | what is wrong now (pure) |
+//! | [`facts`], [`conditions`], [`volumes`], [`alertmanager`] | what is wrong now (pure) |
 //! | [`engine`], [`matching`], [`quiet`] | who is to be told what, and when (pure) |
 //! | [`message`], [`text`], [`template`] | what a message says (pure) |
 //! | [`receivers`] | how it reaches people: one file each |
-//! | [`desk`], [`status`], [`metrics`] | puts all that to work in a [`desk::Place`]: `run`, or a cluster |
+//! | [`desk`], `books`, `dispatch` | puts all that to work: looks, keeps, sends, notes |
+//! | [`place`], [`handle`] | where: `run`, or a cluster; and how it is asked from outside |
+//! | [`status`], [`metrics`] | what is seen of it |
 //!
 //! What is pure knows no clock and no network; who calls it hands in the time and tells what became of each delivery.
 
 pub mod alertmanager;
+mod books;
 pub mod conditions;
 pub mod desk;
+mod dispatch;
 pub mod engine;
+pub mod facts;
+pub mod handle;
 pub mod matching;
 pub mod message;
 pub mod metrics;
+pub mod place;
 pub mod quiet;
 pub mod receivers;
 pub mod status;

@@ -66,6 +66,29 @@ mod tests {
     }
 
     #[test]
+    fn hours_are_those_of_the_clock_on_the_wall_also_when_it_is_put_forward_or_back() {
+        // Madrid: at 2027-03-28T01:00Z 02:00 becomes 03:00, at 2026-10-25T01:00Z 03:00 becomes 02:00.
+        for (from, to, at, is) in [
+            ("22:00", "07:00", "2027-03-28T04:59:59Z", true),
+            ("22:00", "07:00", "2027-03-28T05:00:00Z", false),
+            ("22:00", "07:00", "2026-10-25T05:59:59Z", true),
+            ("22:00", "07:00", "2026-10-25T06:00:00Z", false),
+            // Times that there are not: what begins in the hour that is left out begins after it.
+            ("02:30", "04:00", "2027-03-28T00:59:59Z", false),
+            ("02:30", "04:00", "2027-03-28T01:00:00Z", true),
+            ("02:30", "04:00", "2027-03-28T02:00:00Z", false),
+            // Times that there are twice are quiet twice.
+            ("02:00", "02:30", "2026-10-25T00:29:59Z", true),
+            ("02:00", "02:30", "2026-10-25T00:30:00Z", false),
+            ("02:00", "02:30", "2026-10-25T01:00:00Z", true),
+            ("02:00", "02:30", "2026-10-25T01:30:00Z", false),
+        ] {
+            let quiet = !waiting(&[hours(from, to, &[])], at.parse().unwrap()).is_empty();
+            assert_eq!(quiet, is, "{from}-{to} at {at}");
+        }
+    }
+
+    #[test]
     fn hours_over_midnight_belong_to_the_day_on_which_they_begin() {
         // 2026-11-27 is a Friday; Madrid is an hour ahead of UTC.
         for (from, to, days, at, is) in [

@@ -1,5 +1,5 @@
 //! What only alert routes have: a test message, and the webhook for Prometheus' Alertmanager. The answers are those of
-//! [`crate::alert::desk`]; who may ask is decided there, too.
+//! [`crate::alert::handle`]; who may ask is decided there, too.
 
 use axum::body::Bytes;
 use axum::extract::{Path, State};
@@ -12,7 +12,7 @@ use super::Gateway;
 use super::objects::fresh;
 use super::problem::Problem;
 use super::world::WorldError;
-use crate::alert::desk::{DeskError, Handle, TestResult};
+use crate::alert::handle::{DeskError, Handle, TestResult};
 use crate::plan::unit::{ObjectKey, ObjectKind, ObjectRef};
 
 /// What came of a test.

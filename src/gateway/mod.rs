@@ -29,7 +29,7 @@ pub mod world;
 use self::guard::HostPolicy;
 use self::metrics::HttpMetrics;
 use self::world::World;
-use crate::alert::desk::Handle;
+use crate::alert::handle::Handle;
 
 /// What a gateway is made of.
 pub struct Options {

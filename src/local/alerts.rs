@@ -14,10 +14,11 @@ use jiff::Timestamp;
 use super::control::Control;
 use crate::agent::output::snapshot::last_picture;
 use crate::agent::unit::Secrets as _;
-use crate::alert::conditions::{Fact, observe};
-use crate::alert::desk::{Look, Place};
+use crate::alert::conditions::observe;
 use crate::alert::engine::State;
+use crate::alert::facts::Fact;
 use crate::alert::message::Picture;
+use crate::alert::place::{Look, Place};
 use crate::alert::volumes::Volumes;
 use crate::api::{AlertRoute, AlertRouteStatus};
 use crate::plan::objects::key;
@@ -34,10 +35,18 @@ pub struct LocalPlace {
     control: Arc<Control>,
     folder: PathBuf,
     page: Option<String>,
-    states: Mutex<States>,
+    remembered: Mutex<Remembered>,
     volumes: Mutex<Volumes>,
-    /// One save at a time, so that an older state never replaces a newer one.
-    saving: tokio::sync::Mutex<()>,
+    /// The version that the file holds. One save at a time, so that an older state never replaces a newer one.
+    saved: tokio::sync::Mutex<u64>,
+}
+
+/// What the file is to hold.
+#[derive(Debug, Default)]
+struct Remembered {
+    states: States,
+    /// One more with each state that is to be saved.
+    version: u64,
 }
 
 /// What the file says; nothing where there is none. One that cannot be understood is put aside: everything that stands is then
@@ -77,14 +86,14 @@ impl LocalPlace {
             control,
             folder: folder.to_owned(),
             page,
-            states: Mutex::new(states),
+            remembered: Mutex::new(Remembered { states, version: 0 }),
             volumes: Mutex::default(),
-            saving: tokio::sync::Mutex::default(),
+            saved: tokio::sync::Mutex::default(),
         })
     }
 
-    fn states(&self) -> MutexGuard<'_, States> {
-        self.states.lock().unwrap_or_else(PoisonError::into_inner)
+    fn remembered(&self) -> MutexGuard<'_, Remembered> {
+        self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn reference(route: &ObjectKey) -> ObjectRef {
@@ -116,27 +125,38 @@ impl Place for LocalPlace {
     }
 
     fn load<'a>(&'a self, route: &'a AlertRoute) -> BoxFuture<'a, Result<Option<State>, String>> {
-        let state = self.states().get(&key(route).to_string()).cloned();
+        let state = self.remembered().states.get(&key(route).to_string()).cloned();
         std::future::ready(Ok(state)).boxed()
     }
 
     fn save<'a>(&'a self, route: &'a AlertRoute, state: &'a State) -> BoxFuture<'a, Result<(), String>> {
         async move {
-            let _one_at_a_time = self.saving.lock().await;
-            let text = {
-                let mut states = self.states();
-                states.insert(key(route).to_string(), state.clone());
-                serde_json::to_vec(&*states).map_err(|error| error.to_string())?
+            let version = {
+                let mut remembered = self.remembered();
+                remembered.states.insert(key(route).to_string(), state.clone());
+                remembered.version += 1;
+                remembered.version
+            };
+            let mut saved = self.saved.lock().await;
+            if *saved >= version {
+                // Another route's save has taken this one with it.
+                return Ok(());
+            }
+            let (text, newest) = {
+                let remembered = self.remembered();
+                (serde_json::to_vec(&remembered.states).map_err(|error| error.to_string())?, remembered.version)
             };
             let folder = self.folder.clone();
-            let saved = tokio::task::spawn_blocking(move || save(&folder, &text)).await;
-            saved.map_err(|error| error.to_string())?.map_err(|error| format!("{FILE}: {error}"))
+            let written = tokio::task::spawn_blocking(move || save(&folder, &text)).await;
+            written.map_err(|error| error.to_string())?.map_err(|error| format!("{FILE}: {error}"))?;
+            *saved = newest;
+            Ok(())
         }
         .boxed()
     }
 
     fn forget(&self, route: &ObjectKey) {
-        self.states().remove(&route.to_string());
+        self.remembered().states.remove(&route.to_string());
     }
 
     fn secret<'a>(

@@ -15,7 +15,7 @@ use super::metrics;
 use super::reconcile::count_states;
 use super::reports::Reports;
 use super::watches::Feed;
-use crate::alert::desk::{DeskError, Handle};
+use crate::alert::handle::{DeskError, Handle};
 use crate::plan::unit::ObjectKey;
 
 /// A watch that has not even been tried to be opened for this long hangs: each is opened again every four minutes.

@@ -1,7 +1,6 @@
-//! Tables and properties of the engine.
+//! Tables of the engine.
 
-use proptest::prelude::*;
-
+use super::receiver::cooldown;
 use super::*;
 use crate::api::AlertRoute;
 use crate::plan::objects::key;
@@ -9,18 +8,18 @@ use crate::plan::objects::key;
 const ROUTE: &str = "apiVersion: camera-operator.dev/v1alpha1\nkind: AlertRoute\nmetadata: {name: ops}\nspec:\n  holdFor: 10s\n  \
     receivers:\n  - {name: one, cooldown: 60s, webhook: {url: 'http://a.example/'}}\n";
 
-fn route(more: &str) -> AlertRoute {
+pub(super) fn route(more: &str) -> AlertRoute {
     let loaded = crate::check::load_text("route.yaml", &format!("{ROUTE}{more}"));
     assert!(loaded.problems.is_empty(), "{:?}", loaded.problems);
     loaded.manifests.alert_routes.into_iter().next().unwrap()
 }
 
-fn step(state: &mut State, route: &AlertRoute, observed: &Observed, now: Timestamp) -> Vec<Delivery> {
+pub(super) fn step(state: &mut State, route: &AlertRoute, observed: &Observed, now: Timestamp) -> Vec<Delivery> {
     let declared = Declared { key: &key(route), spec: &route.spec, may_see_all: false };
     state.step(&declared, observed, now)
 }
 
-fn at(seconds: i64) -> Timestamp {
+pub(super) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + seconds).unwrap()
 }
 
@@ -28,7 +27,7 @@ fn object(kind: ObjectKind, name: &str) -> ObjectRef {
     ObjectRef { kind, key: ObjectKey::new("default", name) }
 }
 
-fn alert(name: &str) -> Alert {
+pub(super) fn alert(name: &str) -> Alert {
     let key = AlertKey::own(object(ObjectKind::Camera, name), AlertName::CameraDown);
     let mut alert = Alert::new(key, "CameraDown", Severity::Critical, "Unreachable", at(0)).saying("m");
     alert.code = Some(101);
@@ -36,16 +35,16 @@ fn alert(name: &str) -> Alert {
     alert
 }
 
-fn observed(alerts: impl IntoIterator<Item = Alert>) -> Observed {
+pub(super) fn observed(alerts: impl IntoIterator<Item = Alert>) -> Observed {
     let alerts = alerts.into_iter().map(|alert| (alert.key.clone(), alert)).collect();
     Observed { alerts, undecided: BTreeSet::new() }
 }
 
-fn standing(names: &[&str]) -> Observed {
+pub(super) fn standing(names: &[&str]) -> Observed {
     observed(names.iter().map(|name| alert(name)))
 }
 
-fn told(delivery: &Delivery) -> Vec<(String, bool)> {
+pub(super) fn told(delivery: &Delivery) -> Vec<(String, bool)> {
     delivery.alerts.iter().map(|told| (told.alert.key.object.key.name.clone(), told.ended.is_some())).collect()
 }
 
@@ -70,12 +69,16 @@ fn is(name: &str, over: bool) -> (String, bool) {
     (name.to_owned(), over)
 }
 
-fn refused() -> Outcome {
+pub(super) fn refused() -> Outcome {
     Outcome::Failed { error: "no".into(), retry_after: None, is_uncertain: false }
 }
 
+pub(super) fn reported(alert: Alert, fingerprint: &str, is_over: bool) -> Reported {
+    Reported { alert, fingerprint: fingerprint.to_owned(), is_over }
+}
+
 /// As over a restart.
-fn again(state: &State) -> State {
+pub(super) fn again(state: &State) -> State {
     serde_json::from_str(&serde_json::to_string(state).unwrap()).unwrap()
 }
 
@@ -299,21 +302,47 @@ fn a_heartbeat_comes_whatever_else_happens() {
 fn prometheus_and_conditions_are_one_alert_and_one_alone_is_enough() {
     let (mut state, route) = (State::default(), route(""));
     let of_prometheus = || Alert { reason: "Prometheus".into(), ..alert("door") };
-    state.take_in(vec![(of_prometheus(), false)], at(0));
+    state.take_in(vec![reported(of_prometheus(), "00aa", false)], at(0));
     assert_eq!(play(&mut state, &route, 0..100, &standing(&["door"])), [(12, vec![is("door", false)])]);
     let mut state = again(&state);
     assert_eq!(play(&mut state, &route, 100..200, &standing(&[])), [], "Prometheus still says so");
-    state.take_in(vec![(of_prometheus(), true)], at(200));
+    state.take_in(vec![reported(of_prometheus(), "00aa", true)], at(200));
     assert_eq!(play(&mut state, &route, 200..300, &standing(&[])), [(212, vec![is("door", true)])]);
     // What is not ours is told whatever the route takes otherwise.
     let foreign = AlertKey { object: object(ObjectKind::AlertRoute, "ops"), topic: "HighLoad#1".into() };
     let load = Alert::new(foreign, "HighLoad", Severity::Warning, "Prometheus", at(300));
-    state.take_in(vec![(load, false)], at(300));
+    state.take_in(vec![reported(load, "1", false)], at(300));
     let narrow = super::tests::route("  match: {alerts: [CameraDown]}\n");
     assert_eq!(play(&mut state, &narrow, 300..400, &standing(&[])).len(), 1);
     // Alertmanager went away without a word.
     let gone = play(&mut state, &narrow, 300 + 24 * 3600..400 + 24 * 3600, &standing(&[]));
     assert_eq!(gone.len(), 1);
+}
+
+#[test]
+fn several_alerts_of_prometheus_that_are_one_are_over_with_the_last() {
+    let (mut state, route) = (State::default(), route(""));
+    let of = |severity, message: &str| {
+        let key = AlertKey::own(object(ObjectKind::Recording, "rec"), AlertName::CoverageBelowObjective);
+        Alert::new(key, "CoverageBelowObjective", severity, "Prometheus", at(0)).saying(message)
+    };
+    let (day, hour) = (|| of(Severity::Info, "a day"), || of(Severity::Critical, "an hour"));
+    state.take_in(vec![reported(day(), "1d", false), reported(hour(), "1h", false)], at(0));
+    assert_eq!(play(&mut state, &route, 0..100, &standing(&[])), [(12, vec![is("rec", false)])]);
+    assert_eq!(state.alerts.values().next().unwrap().alert.message, "an hour", "the worst speaks");
+    state.take_in(vec![reported(day(), "1d", true), reported(hour(), "1h", false)], at(100));
+    assert_eq!(play(&mut state, &route, 100..200, &standing(&[])), []);
+    state.take_in(vec![reported(hour(), "1h", true)], at(200));
+    assert_eq!(play(&mut state, &route, 200..300, &standing(&[])), [(212, vec![is("rec", true)])]);
+}
+
+#[test]
+fn a_route_that_does_not_want_ends_is_told_none_and_each_beginning() {
+    let (mut state, route) = (State::default(), route("  sendResolved: false\n"));
+    assert_eq!(play(&mut state, &route, 0..100, &standing(&["door"])), [(12, vec![is("door", false)])]);
+    assert_eq!(play(&mut state, &route, 100..200, &standing(&[])), []);
+    assert!(state.alerts.is_empty(), "nothing is kept of it");
+    assert_eq!(play(&mut state, &route, 200..300, &standing(&["door"])), [(212, vec![is("door", false)])]);
 }
 
 #[test]
@@ -366,71 +395,5 @@ fn each_route_has_its_own_objective_of_coverage() {
         let own = ObjectKey::new("default", "ops");
         let declared = Declared { key: &own, spec: &route.spec, may_see_all: false };
         assert_eq!(takes(&declared, &day, None), takes_it, "{objective}");
-    }
-}
-
-proptest! {
-    /// Whatever stands and goes, whatever a receiver takes, refuses or leaves open, and whenever the program is killed: in the
-    /// end it believes exactly what is so, it was told of each beginning and end in turn, only what it may have taken before is
-    /// repeated, under the same key, and what is kept is bounded.
-    #[test]
-    fn in_the_end_a_receiver_knows_what_is_so(
-        steps in proptest::collection::vec((0_u8..16, 0_u8..4, proptest::bool::weighted(0.2), 1_i64..40), 1..80),
-    ) {
-        let (mut state, route) = (State::default(), route(""));
-        let mut believed: BTreeMap<String, bool> = BTreeMap::new();
-        let mut keys = BTreeSet::new();
-        let (mut now, mut last) = (0, 0);
-        let standing_of = |bits: u8| {
-            let names = ["a", "b", "c", "d"].into_iter().enumerate();
-            names.filter(|(bit, _)| bits >> bit & 1 == 1).map(|(_, name)| name).collect::<Vec<&str>>()
-        };
-        let settling = std::iter::repeat_n((None, 0, false, 30), 60);
-        let steps = steps.into_iter().map(|(bits, fate, kill, pause)| (Some(bits), fate, kill, pause)).chain(settling);
-        for (bits, fate, kill, pause) in steps {
-            last = bits.unwrap_or(last);
-            now += pause;
-            let deliveries = step(&mut state, &route, &standing(&standing_of(last)), at(now));
-            // Saved before anything is sent.
-            let saved = again(&state);
-            for delivery in deliveries {
-                let is_taken = fate != 1;
-                if is_taken && keys.insert(delivery.key.clone()) {
-                    for (name, over) in told(&delivery) {
-                        let before = believed.insert(name, !over).unwrap_or(false);
-                        // Nobody hears twice that something stands. That it is over can be all that is heard of it.
-                        prop_assert!(!before || over);
-                    }
-                }
-                let outcome = match fate {
-                    1 => refused(),
-                    2 => Outcome::Failed { error: "?".into(), retry_after: None, is_uncertain: true },
-                    _ => Outcome::Taken,
-                };
-                state.settle(&delivery, &outcome, at(now));
-            }
-            if kill {
-                state = saved;
-            }
-            // The cameras, and that the receiver fails.
-            prop_assert!(state.alerts.len() <= 5);
-        }
-        let believes: Vec<&str> =
-            believed.iter().filter(|(_, stands)| **stands).map(|(name, _)| name.as_str()).collect();
-        prop_assert_eq!(believes, standing_of(last));
-    }
-
-    /// A message holds what stands before what is over, each in its order.
-    #[test]
-    fn order_is_kept(begins in proptest::collection::vec(0_i64..1000, 1..20)) {
-        let (mut state, route) = (State::default(), route(""));
-        let alerts = begins.iter().enumerate().map(|(number, begin)| Alert { since: at(*begin), ..alert(&format!("c{number}")) });
-        let all = observed(alerts);
-        let mut sent = Vec::new();
-        for second in 2000..2030 {
-            sent.extend(step(&mut state, &route, &all, at(second)));
-        }
-        let times: Vec<Timestamp> = sent[0].alerts.iter().map(|told| told.alert.since).collect();
-        prop_assert!(times.is_sorted());
     }
 }
