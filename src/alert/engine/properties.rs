@@ -113,7 +113,7 @@ proptest! {
             now += pause;
             let deliveries = step(&mut state, &route, &standing(&standing_of(last)), at(now));
             // Saved before anything is sent.
-            let saved = again(&state);
+            let saved = kill.then(|| again(&state));
             for delivery in deliveries {
                 let is_taken = fate != 1;
                 if is_taken && keys.insert(delivery.key.clone()) {
@@ -130,9 +130,7 @@ proptest! {
                 };
                 state.settle(&delivery, &outcome, at(now));
             }
-            if kill {
-                state = saved;
-            }
+            state = saved.unwrap_or(state);
             // The cameras, and that the receiver fails.
             prop_assert!(state.alerts.len() <= 5);
         }

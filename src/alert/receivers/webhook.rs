@@ -105,3 +105,43 @@ fn fingerprint(key: &str) -> String {
     let digest = ring::digest::digest(&ring::digest::SHA256, key.as_bytes());
     hex(digest.as_ref())[..16].to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::alert::engine::{Delivery, Purpose};
+    use crate::alert::{Alert, AlertKey, alertmanager};
+    use crate::api::alert_route::{AlertName, Severity};
+    use crate::plan::unit::{ObjectKey, ObjectKind, ObjectRef};
+
+    fn told(kind: ObjectKind, name: AlertName, ended: Option<Timestamp>) -> Told {
+        let key = AlertKey::own(ObjectRef { kind, key: ObjectKey::new("shop", "door") }, name);
+        let since = Timestamp::from_second(1_800_000_000).unwrap();
+        let alert = Alert::new(key, format!("{name:?}"), Severity::Critical, "Unreachable", since).saying("No route.");
+        let labels = BTreeMap::from([("example.com/site".to_owned(), "a".to_owned())]);
+        Told { alert: Alert { code: Some(101), labels, ..alert }, ended, affects: Vec::new() }
+    }
+
+    #[test]
+    fn who_understands_alertmanager_understands_it() {
+        let over = Some(Timestamp::from_second(1_800_000_100).unwrap());
+        let alerts = vec![
+            told(ObjectKind::Camera, AlertName::CameraDown, None),
+            told(ObjectKind::Archive, AlertName::DiskFilling, over),
+        ];
+        let (route, key) = (ObjectKey::new("shop", "ops"), "0".repeat(32));
+        let delivery = Delivery { purpose: Purpose::Alerts, route, receiver: "hook".into(), key, alerts };
+        let (subject, body) = (text::subject(&delivery), text::body(&delivery, None));
+        let message = Message { delivery, subject, body, page: None, picture: None };
+        let parsed = alertmanager::parse(&ObjectKey::new("ops", "all"), payload(&message).to_string().as_bytes());
+        let parsed = parsed.unwrap();
+        for (one, told) in parsed.iter().zip(&message.delivery.alerts) {
+            assert_eq!((&one.alert.key, one.alert.since), (&told.alert.key, told.alert.since));
+            assert_eq!((one.alert.severity, one.is_over), (told.alert.severity, told.ended.is_some()));
+            assert_eq!(one.alert.labels["label_example_com_site"], "a");
+        }
+        assert_eq!(parsed.len(), 2);
+    }
+}
