@@ -10,6 +10,7 @@ mod support;
 mod alerts;
 mod api;
 mod checkouts;
+mod children;
 mod claims;
 mod clips;
 mod describe;
@@ -19,9 +20,11 @@ mod media;
 mod node;
 mod operator;
 mod pods;
+mod reports;
 mod retention;
 mod rollout;
 mod site;
+mod turns;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -75,8 +78,17 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // They share a node, and its cameras encode in real time.
     arguments.test_threads = arguments.test_threads.or(Some(1));
-    let without_node =
-        [api::TESTS, operator::TESTS, alerts::API_TESTS, claims::TESTS, leaders::TESTS, checkouts::TESTS].concat();
+    let without_node = [
+        api::TESTS,
+        children::TESTS,
+        turns::TESTS,
+        reports::TESTS,
+        alerts::API_TESTS,
+        claims::TESTS,
+        leaders::TESTS,
+        checkouts::TESTS,
+    ]
+    .concat();
     let mut trials = group(&arguments, "api", || Cluster::start("test-api", Needs::Api), &without_node);
     let with_node = [
         pods::TESTS,
