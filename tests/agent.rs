@@ -70,6 +70,7 @@ fn live(name: &str) -> Unit {
         low_latency: false,
         part_ms: 500,
         audio: true,
+        fallback: None,
     };
     unit(ObjectKind::Stream, name, Work::Hls(work))
 }

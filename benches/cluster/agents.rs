@@ -157,6 +157,7 @@ fn report_on(plan: &Plan, plan_hash: String, sequence: u64) -> Report {
         }),
         recording: None,
         push: None,
+        fallback: None,
     };
     Report { plan_hash, sequence, units: plan.units.iter().map(unit).collect(), ..Report::default() }
 }

@@ -86,6 +86,7 @@ mod tests {
             low_latency: false,
             part_ms: 500,
             audio: true,
+            fallback: None,
         });
         Unit { object, uid: name.into(), generation: 1, work }
     }

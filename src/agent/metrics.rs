@@ -122,6 +122,7 @@ fn object_and(key: &ObjectKey, more: &[&str]) -> Vec<String> {
 pub fn collect(exposition: &Exposition, report: &Report, registry: &Registry) {
     collect_units(exposition, report);
     collect_hubs(exposition, registry);
+    collect_slates(exposition, registry);
     collect_pushes(exposition, report, registry);
     collect_recordings(exposition, report);
     collect_meters(exposition, registry);
@@ -244,12 +245,34 @@ fn collect_hubs(exposition: &Exposition, registry: &Registry) {
     );
 }
 
+fn collect_slates(exposition: &Exposition, registry: &Registry) {
+    let slates: Vec<_> = registry.slates.all().into_iter().map(|(key, meter)| (object(&key), meter.read())).collect();
+    exposition.gauges(
+        "stream_slate",
+        "Whether a stream with a fallback shows its slate now (1) or the camera (0).",
+        &OBJECT,
+        slates.iter().map(|(labels, (_, _, shown))| (labels.clone(), i64::from(*shown))),
+    );
+    exposition.counters(
+        "stream_slates_total",
+        "How often a stream went over to its slate because its camera sent no pictures.",
+        &OBJECT,
+        slates.iter().map(|(labels, (switches, ..))| (labels.clone(), *switches)),
+    );
+    exposition.seconds(
+        "stream_slate_seconds_total",
+        "For how long a stream has shown its slate, in all.",
+        &OBJECT,
+        slates.iter().map(|(labels, (_, lasted, _))| (labels.clone(), *lasted)),
+    );
+}
+
 fn collect_pushes(exposition: &Exposition, report: &Report, registry: &Registry) {
     type Pick = fn(&Counts) -> u64;
     let pushes = || report.units.iter().filter_map(|unit| Some((unit, unit.push.as_ref()?)));
     exposition.gauges(
         "push_mode",
-        "What a push sends (1), among what it can send: the camera, nothing while the camera is away, nothing without a session.",
+        "What a push sends (1), among what it can send: the camera, the slate, nothing while the camera is away, nothing without a session.",
         &["namespace", "name", "mode"],
         pushes().flat_map(|(unit, facts)| {
             PushMode::ALL.map(|mode| {
@@ -413,6 +436,7 @@ mod tests {
             media: None,
             recording: None,
             push: None,
+            fallback: None,
         };
         let exposition = Exposition::default();
         collect(&exposition, &Report { units: vec![unit], ..Report::default() }, &Registry::default());

@@ -14,6 +14,7 @@ use super::output::hls::HlsStream;
 use super::output::mjpeg::MjpegStream;
 use super::output::push::meter::PushMeter;
 use super::output::record::meter::Meter;
+use super::output::slate::meter::SlateMeter;
 use super::output::snapshot::Snapshots;
 use super::retention::Retention;
 use super::source::guard::Guard;
@@ -112,6 +113,8 @@ pub struct Registry {
     pub mjpeg: Table<MjpegStream>,
     /// What pushes have sent, by stream.
     pub pushes: Table<PushMeter>,
+    /// How often and how long slates were shown, by stream.
+    pub slates: Table<SlateMeter>,
     /// Open archives, by archive.
     pub archives: Table<Archive>,
     /// Which of them are open in this process, by folder.

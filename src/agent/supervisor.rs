@@ -256,6 +256,7 @@ fn first_report(unit: &Unit) -> UnitReport {
         media: None,
         recording: None,
         push: None,
+        fallback: None,
     }
 }
 
@@ -290,7 +291,15 @@ mod tests {
 
     fn unit(kind: ObjectKind, name: &str, segment_ms: u64) -> Unit {
         let camera = ObjectKey::new("default", "door");
-        let hls = Hls { camera, segment_ms, playlist_segments: 6, low_latency: false, part_ms: 500, audio: true };
+        let hls = Hls {
+            camera,
+            segment_ms,
+            playlist_segments: 6,
+            low_latency: false,
+            part_ms: 500,
+            audio: true,
+            fallback: None,
+        };
         Unit {
             object: ObjectRef { kind, key: ObjectKey::new("default", name) },
             uid: name.into(),

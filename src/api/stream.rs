@@ -11,8 +11,10 @@ use super::quantity::{self, Quantity};
 use super::reference::{self, ObjectReference};
 use super::rule::{exactly_one_of, rule};
 
+mod fallback;
 mod push;
 
+pub use fallback::{Fallback, FallbackStatus};
 pub use push::{PushOutput, PushStatus, YouTube};
 
 /// What is wanted of a stream.
@@ -49,6 +51,10 @@ pub use push::{PushOutput, PushStatus, YouTube};
     "must not hold pod with output.hls, which is made in the pod of the camera: write pod into the Camera"
 ))]
 #[x_kube(validation = rule(
+    "!(has(self.output.mjpeg) && has(self.fallback))",
+    "must not hold fallback with output.mjpeg, which shows the last picture on: leave fallback out"
+))]
+#[x_kube(validation = rule(
     "has(self.output.push) || !has(self.audio) || ((!has(self.audio.codec) || self.audio.codec in ['Auto', 'None']) && \
      !has(self.audio.bitRate))",
     "must hold audio with codec Auto or None and without bitRate, but for output.push: HLS carries the camera's sound as it is"
@@ -61,6 +67,10 @@ pub struct StreamSpec {
     /// What becomes of the sound; HLS and push only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audio: Option<StreamAudio>,
+    /// What viewers see while the camera is away, HLS and push only; {} for a card with the camera's name and a clock. The
+    /// stream goes on meanwhile. Recordings never hold it. Without this there is nothing to see until the camera is back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<Fallback>,
     /// Whether to stop the output. The camera and other outputs go on. Default: false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
@@ -199,6 +209,9 @@ pub struct StreamStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub path: Option<String>,
+    /// Of a stream with spec.fallback, once it has been taken up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<FallbackStatus>,
     /// Of a push, once it has been taken up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub push: Option<PushStatus>,

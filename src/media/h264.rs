@@ -73,6 +73,36 @@ pub struct SequenceParameters {
     /// How many pictures at most stand before another in decoding order and behind it when shown (`max_num_reorder_frames`);
     /// `None` where the set does not say.
     pub reorder: Option<u32>,
+    /// What slices depend on.
+    pub slices: SliceSyntax,
+}
+
+/// What the form of a slice depends on, as far as the sequence says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SliceSyntax {
+    /// Bits of `frame_num`.
+    pub number_bits: u32,
+    /// How pictures are put into the order of showing.
+    pub order: PictureOrder,
+    /// `max_num_ref_frames`.
+    pub references: u32,
+    /// `frame_mbs_only_flag`: no interlaced pictures.
+    pub frames_only: bool,
+    /// Coded size in macroblocks.
+    pub blocks: (u32, u32),
+    /// Whether the set holds scaling matrices.
+    pub matrices: bool,
+}
+
+/// `pic_order_cnt_type` (§8.2.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PictureOrder {
+    /// Type 0: a number of so many bits in every slice.
+    Numbered(u32),
+    /// Type 1: by a cycle that the set describes.
+    Cyclic,
+    /// Type 2: as they are decoded.
+    Decoded,
 }
 
 /// Reads a sequence parameter set unit; `None` when it is malformed.
@@ -84,6 +114,7 @@ pub fn parse_sequence_parameters(unit: &[u8]) -> Option<SequenceParameters> {
     let level = bits.bits(8)? as u8;
     let id = bits.unsigned().filter(|id| *id < 32)?;
     let (mut chroma_format, mut luma_bits, mut chroma_bits, mut separate_planes) = (1, 8, 8, false);
+    let mut matrices = false;
     if is_high(profile) {
         chroma_format = bits.unsigned().filter(|format| *format <= 3)?;
         if chroma_format == 3 {
@@ -92,7 +123,8 @@ pub fn parse_sequence_parameters(unit: &[u8]) -> Option<SequenceParameters> {
         luma_bits = 8 + bits.unsigned().filter(|bits| *bits <= 6)? as u8;
         chroma_bits = 8 + bits.unsigned().filter(|bits| *bits <= 6)? as u8;
         bits.bit()?;
-        if bits.bit()? {
+        matrices = bits.bit()?;
+        if matrices {
             for list in 0..if chroma_format == 3 { 12 } else { 8 } {
                 if bits.bit()? {
                     skip_scaling_list(&mut bits, if list < 6 { 16 } else { 64 })?;
@@ -100,12 +132,11 @@ pub fn parse_sequence_parameters(unit: &[u8]) -> Option<SequenceParameters> {
             }
         }
     }
-    bits.unsigned()?;
-    let order_type = bits.unsigned()?;
-    match order_type {
-        0 => {
-            bits.unsigned()?;
-        }
+    // Both logarithms are at most 12, and 4 stands for 0 (§7.4.2.1.1).
+    let logarithm = |code: Option<u32>| code.filter(|code| *code <= 12).map(|code| code + 4);
+    let number_bits = logarithm(bits.unsigned())?;
+    let order = match bits.unsigned()? {
+        0 => PictureOrder::Numbered(logarithm(bits.unsigned())?),
         1 => {
             bits.bit()?;
             bits.signed()?;
@@ -113,10 +144,11 @@ pub fn parse_sequence_parameters(unit: &[u8]) -> Option<SequenceParameters> {
             for _ in 0..bits.unsigned().filter(|count| *count <= 255)? {
                 bits.signed()?;
             }
+            PictureOrder::Cyclic
         }
-        _ => {}
-    }
-    bits.unsigned()?;
+        _ => PictureOrder::Decoded,
+    };
+    let references = bits.unsigned()?;
     bits.bit()?;
     let width_in_blocks = bits.unsigned()?.checked_add(1)?;
     let height_in_units = bits.unsigned()?.checked_add(1)?;
@@ -147,7 +179,7 @@ pub fn parse_sequence_parameters(unit: &[u8]) -> Option<SequenceParameters> {
         aspect: (1, 1),
     };
     // Baseline has no pictures that wait, and with type 2 the order of decoding is the order of showing (§7.4.2.1.1).
-    let mut reorder = (profile == 66 || order_type == 2).then_some(0);
+    let mut reorder = (profile == 66 || order == PictureOrder::Decoded).then_some(0);
     if bits.bit()? {
         if bits.bit()? {
             size.aspect = sample_aspect(&mut bits)?;
@@ -165,6 +197,14 @@ pub fn parse_sequence_parameters(unit: &[u8]) -> Option<SequenceParameters> {
         chroma_bits,
         size,
         reorder,
+        slices: SliceSyntax {
+            number_bits,
+            order,
+            references,
+            frames_only,
+            blocks: (width_in_blocks, height_in_units.checked_mul(lines)?),
+            matrices,
+        },
     })
 }
 

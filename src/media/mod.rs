@@ -8,6 +8,7 @@ pub mod clock;
 pub mod fmp4;
 pub mod frame;
 pub mod h264;
+pub mod h264_slice;
 pub mod h265;
 pub mod hls;
 pub mod jpeg;

@@ -123,6 +123,11 @@ impl<'a> Bits<'a> {
         Self { bytes, at: 0 }
     }
 
+    /// How many bits have been read.
+    pub const fn position(&self) -> usize {
+        self.at
+    }
+
     /// One bit.
     pub fn bit(&mut self) -> Option<bool> {
         let byte = *self.bytes.get(self.at / 8)?;
@@ -160,6 +165,91 @@ impl<'a> Bits<'a> {
         let magnitude = (code + 1) / 2;
         i32::try_from(if code % 2 == 0 { -magnitude } else { magnitude }).ok()
     }
+}
+
+/// Writes bits, most significant first.
+#[derive(Debug, Clone, Default)]
+pub struct BitWriter {
+    bytes: Vec<u8>,
+    /// Bits that are free in the last byte.
+    free: u32,
+}
+
+impl BitWriter {
+    /// One bit.
+    pub fn bit(&mut self, bit: bool) {
+        if self.free == 0 {
+            self.bytes.push(0);
+            self.free = 8;
+        }
+        self.free -= 1;
+        if let Some(last) = self.bytes.last_mut() {
+            *last |= u8::from(bit) << self.free;
+        }
+    }
+
+    /// The lowest `count` bits of a number.
+    pub fn bits(&mut self, value: u64, count: u32) {
+        for shift in (0..count).rev() {
+            self.bit(value >> shift & 1 == 1);
+        }
+    }
+
+    /// An unsigned Exp-Golomb number, `ue(v)` (H.264 §9.1).
+    pub fn unsigned(&mut self, value: u32) {
+        let code = u64::from(value) + 1;
+        let length = 64 - code.leading_zeros();
+        self.bits(code, 2 * length - 1);
+    }
+
+    /// A signed Exp-Golomb number, `se(v)` (H.264 §9.1.1).
+    pub fn signed(&mut self, value: i32) {
+        let code = i64::from(value) * 2;
+        self.unsigned(u32::try_from(if code > 0 { code - 1 } else { -code }).unwrap_or(u32::MAX - 1));
+    }
+
+    /// Whole bytes, wherever the last bit stands.
+    pub fn bytes(&mut self, bytes: &[u8]) {
+        if self.free == 0 {
+            self.bytes.extend_from_slice(bytes);
+            return;
+        }
+        let free = self.free;
+        self.bytes.reserve(bytes.len());
+        for byte in bytes {
+            if let Some(last) = self.bytes.last_mut() {
+                *last |= byte >> (8 - free);
+            }
+            self.bytes.push(byte << free);
+        }
+    }
+
+    /// Fills the last byte up with this bit.
+    pub fn align(&mut self, bit: bool) {
+        while self.free != 0 {
+            self.bit(bit);
+        }
+    }
+
+    /// What was written, the last byte filled up with zeros.
+    pub fn finish(self) -> Vec<u8> {
+        self.bytes
+    }
+}
+
+/// Puts emulation prevention bytes in: what [`unescape`] takes out.
+pub fn escape(raw: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(raw.len() + raw.len() / 64 + 4);
+    let mut zeros = 0;
+    for &byte in raw {
+        if zeros >= 2 && byte <= 3 {
+            out.push(3);
+            zeros = 0;
+        }
+        zeros = if byte == 0 { zeros + 1 } else { 0 };
+        out.push(byte);
+    }
+    out
 }
 
 /// The payload type and bytes of the messages of an SEI unit whose header is `header` bytes long (H.264 §7.3.2.3.1, the same
@@ -226,6 +316,30 @@ mod tests {
         let mut bits = Bits::new(&bytes);
         assert_eq!([0; 5].map(|_| bits.signed()), [0, 1, -1, 2, -2].map(Some));
         assert_eq!(Bits::new(&[0; 8]).unsigned(), None);
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let mut writer = BitWriter::default();
+        writer.bits(0b101, 3);
+        writer.unsigned(7);
+        writer.signed(-4);
+        writer.signed(3);
+        writer.bytes(&[0xab, 0xcd]);
+        writer.align(true);
+        let bytes = writer.finish();
+        let mut bits = Bits::new(&bytes);
+        assert_eq!(
+            (bits.bits(3), bits.unsigned(), bits.signed(), bits.signed()),
+            (Some(5), Some(7), Some(-4), Some(3))
+        );
+        assert_eq!(bits.bits(16), Some(0xabcd));
+        while bits.position() < bytes.len() * 8 {
+            assert_eq!(bits.bit(), Some(true));
+        }
+        let raw = [1, 0, 0, 0, 0, 1, 0, 0, 3, 0, 0, 4];
+        assert_eq!(unescape(&escape(&raw), usize::MAX), raw);
+        assert_eq!(split(&[&[0, 0, 1][..], &escape(&raw)].concat(), Layout::AnnexB).map(|units| units.len()), Some(1));
     }
 
     #[test]

@@ -39,6 +39,10 @@ pub const MJPEG_FRAMES_PER_SECOND: i32 = 5;
 pub const MJPEG_QUALITY: i32 = 75;
 /// `Stream` `audio.bitRate`.
 pub const AUDIO_BIT_RATE: &str = "128k";
+/// `Stream` `fallback.after`.
+pub const FALLBACK_AFTER: &str = "2s";
+/// `Stream` `fallback.text`.
+pub const FALLBACK_TEXT: &str = "Back soon";
 /// `Recording` `continuous.segmentDuration`.
 pub const FILE_DURATION: &str = "60s";
 /// `Recording` `clip.duration`.
@@ -78,6 +82,8 @@ mod tests {
             ("Stream", "audio.bitRate", AUDIO_BIT_RATE.into()),
             ("Stream", "output.push.reconnect.initialDelay", INITIAL_DELAY.into()),
             ("Stream", "output.push.reconnect.maxDelay", MAX_DELAY.into()),
+            ("Stream", "fallback.after", FALLBACK_AFTER.into()),
+            ("Stream", "fallback.text", FALLBACK_TEXT.into()),
             ("Recording", "audio.codec", "Auto".into()),
             ("Stream", "output.hls.segmentDuration", SEGMENT_DURATION.into()),
             ("Stream", "output.hls.playlistSegments", number(PLAYLIST_SEGMENTS)),

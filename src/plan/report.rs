@@ -55,6 +55,9 @@ pub struct UnitReport {
     /// How a push is doing; push units only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub push: Option<PushFacts>,
+    /// Whether a slate is shown; units with a fallback only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<FallbackFacts>,
 }
 
 /// What a unit is doing.
@@ -79,6 +82,8 @@ pub enum UnitState {
 pub enum Reason {
     /// All is well.
     Streaming,
+    /// A stream is served, and shows its slate because the camera sends no pictures.
+    Slate,
     /// A recording writes.
     Recording,
     /// Not yet a first frame.
@@ -266,7 +271,9 @@ pub struct PushFacts {
 pub enum PushMode {
     /// The camera's pictures.
     Camera,
-    /// Nothing, because the camera sends nothing; the session is there.
+    /// The slate, because the camera sends nothing.
+    Slate,
+    /// Nothing, because the camera sends nothing and there is no slate; the session is there.
     Paused,
     /// Nothing: there is no session.
     Reconnecting,
@@ -277,13 +284,44 @@ impl PushMode {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Camera => "Camera",
+            Self::Slate => "Slate",
             Self::Paused => "Paused",
             Self::Reconnecting => "Reconnecting",
         }
     }
 
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Camera, Self::Paused, Self::Reconnecting];
+    pub const ALL: [Self; 4] = [Self::Camera, Self::Slate, Self::Paused, Self::Reconnecting];
+}
+
+/// What viewers of a stream with a fallback see.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FallbackFacts {
+    /// What is shown.
+    pub mode: FallbackMode,
+    /// Since when the slate is shown, while it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<UtcMicros>,
+}
+
+/// What is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FallbackMode {
+    /// The camera's pictures.
+    Camera,
+    /// The slate.
+    Slate,
+}
+
+impl FallbackMode {
+    /// As status and metrics write it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Camera => "Camera",
+            Self::Slate => "Slate",
+        }
+    }
 }
 
 /// What a recording has written.

@@ -9,14 +9,14 @@ use super::defaults;
 use super::objects::{Objects, archive_of, stable_uid};
 use super::report::Reason;
 use super::unit::{
-    ArchivePlan, Credentials, DeclaredRecording, Engine, Hls, Ingest, Location, Mjpeg, ObjectKey, ObjectKind,
+    ArchivePlan, Credentials, DeclaredRecording, Engine, Fallback, Hls, Ingest, Location, Mjpeg, ObjectKey, ObjectKind,
     ObjectRef, Plan, Push, PushAudio, Reconnect, Record, RecordMode, RetentionRules, RetentionSchedule, RtspTransport,
     SecretKey, Source, Unit, Work,
 };
 use crate::api::camera::{self, V4l2Format};
 use crate::api::recording::Retention;
 use crate::api::reference::{PASSWORD_KEY, SecretKeyReference, SecretReference, USERNAME_KEY};
-use crate::api::stream::{Audio, AudioCodec, HlsOutput, MjpegOutput, PushOutput, StreamAudio, StreamAudioCodec};
+use crate::api::stream::{self, Audio, AudioCodec, HlsOutput, MjpegOutput, PushOutput, StreamAudio, StreamAudioCodec};
 use crate::api::{Archive, Camera, Duration, Quantity, Recording, Stream};
 
 /// What a plan depends on beside the objects.
@@ -163,15 +163,16 @@ pub(super) fn stream_unit(stream: &Stream, key: &ObjectKey, objects: &Objects) -
     }
     let output = &stream.spec.output;
     let audio = stream.spec.audio.clone().unwrap_or_default();
+    let fallback = stream.spec.fallback.as_ref().map(|wanted| fallback(wanted, &camera_key));
     let (carrier, work) = if let Some(output) = &output.hls {
         let audio = audio.codec.unwrap_or_default() != StreamAudioCodec::None;
-        (Carrier::Hls, Work::Hls(hls(output, camera_key, audio)))
+        (Carrier::Hls, Work::Hls(Hls { fallback, ..hls(output, camera_key, audio) }))
     } else if let Some(output) = &output.mjpeg {
         (Carrier::Mjpeg, Work::Mjpeg(mjpeg(output, camera_key)))
     } else if let Some(output) = &output.push {
         let unknown = || unspecified("spec.output.push.url must begin with rtmp://, rtmps://, rtsp:// or srt://");
         let carrier = Carrier::of_push(&output.url).ok_or_else(unknown)?;
-        (carrier, Work::Push(push(output, camera_key, &audio)))
+        (carrier, Work::Push(Push { fallback, ..push(output, camera_key, &audio) }))
     } else {
         return Err(unspecified("spec.output must hold exactly one of hls, mjpeg and push"));
     };
@@ -275,6 +276,7 @@ fn hls(output: &HlsOutput, camera: ObjectKey, audio: bool) -> Hls {
         low_latency: output.low_latency.unwrap_or(defaults::LOW_LATENCY),
         part_ms: milliseconds(output.part_duration.as_ref(), defaults::PART_DURATION),
         audio,
+        fallback: None,
     }
 }
 
@@ -303,6 +305,15 @@ fn push(output: &PushOutput, camera: ObjectKey, audio: &StreamAudio) -> Push {
         audio_bit_rate: bytes(audio.bit_rate.as_ref(), defaults::AUDIO_BIT_RATE),
         reconnect: reconnect(output.reconnect.as_ref()),
         camera,
+        fallback: None,
+    }
+}
+
+fn fallback(wanted: &stream::Fallback, camera: &ObjectKey) -> Fallback {
+    Fallback {
+        after_ms: milliseconds(wanted.after.as_ref(), defaults::FALLBACK_AFTER),
+        title: camera.name.clone(),
+        text: wanted.text.clone().unwrap_or_else(|| defaults::FALLBACK_TEXT.to_owned()),
     }
 }
 

@@ -18,7 +18,7 @@ use crate::api::archive::{ArchiveStatus, RetentionStatus};
 use crate::api::camera::{CameraStatus, Media};
 use crate::api::condition::{self, COMPLETE, Condition, FAILED, FALSE, REACHABLE, READY, TRUE, Time, UNKNOWN};
 use crate::api::recording::{Coverage, Gap, RecordingStatus};
-use crate::api::stream::{PushStatus, StreamStatus};
+use crate::api::stream::{FallbackStatus, PushStatus, StreamStatus};
 use crate::api::{Archive, Camera, Recording, Stream};
 use crate::media::frame::UtcMicros;
 
@@ -213,6 +213,7 @@ pub fn stream_status(stream: &Stream, outcome: Outcome<'_, UnitReport>, now: Tim
     let mut conditions = Conditions::new(&previous.conditions, stream, now);
     let path = live_path(stream);
     let mut push = push_status(stream, None);
+    let mut fallback = None;
     match outcome {
         Outcome::Unheard => {
             // Nothing new is known, but for where it goes.
@@ -226,9 +227,13 @@ pub fn stream_status(stream: &Stream, outcome: Outcome<'_, UnitReport>, now: Tim
             conditions.ready(report);
             conditions.notices(&report.notices);
             push = push_status(stream, Some(report));
+            fallback = report
+                .fallback
+                .as_ref()
+                .map(|facts| FallbackStatus { mode: facts.mode.name().to_owned(), since: facts.since.map(time) });
         }
     }
-    StreamStatus { observed_generation: stream.metadata.generation, conditions: conditions.list, path, push }
+    StreamStatus { observed_generation: stream.metadata.generation, conditions: conditions.list, path, fallback, push }
 }
 
 /// What a status says of a push; `None` of other streams.

@@ -47,6 +47,7 @@ fn unit(kind: ObjectKind, state: UnitState, reason: Reason) -> UnitReport {
         media: None,
         recording: None,
         push: None,
+        fallback: None,
     }
 }
 

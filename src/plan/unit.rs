@@ -411,6 +411,21 @@ pub struct Hls {
     pub part_ms: u64,
     /// Whether sound is carried.
     pub audio: bool,
+    /// What is shown while the camera is away; absent = nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<Fallback>,
+}
+
+/// What is shown while a camera is away.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Fallback {
+    /// Without a new picture for this long (or 3 × the distance of the camera's pictures, if longer) the slate is shown.
+    pub after_ms: u64,
+    /// What stands above the text: the camera's name.
+    pub title: String,
+    /// What stands in the middle.
+    pub text: String,
 }
 
 /// Motion JPEG from the hub; re-encoded unless the camera sends JPEG and no size is asked for.
@@ -448,6 +463,9 @@ pub struct Push {
     pub audio_bit_rate: u64,
     /// What happens between attempts.
     pub reconnect: Reconnect,
+    /// What is sent while the camera is away; absent = nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<Fallback>,
 }
 
 /// What becomes of the sound of a push.

@@ -19,6 +19,11 @@ fn chromium() -> Option<PathBuf> {
 /// What a person sees who opens the page and then a camera, as `browser.mjs` tells it; `None`, with a line that says so, where
 /// there is no browser or no page.
 pub fn look(what: &str, program: &Program, camera: &str) -> Option<Value> {
+    look_for(what, program, camera, 5)
+}
+
+/// The same, for so many seconds.
+pub fn look_for(what: &str, program: &Program, camera: &str, seconds: u32) -> Option<Value> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let playwright = root.join("web/node_modules/playwright-core");
     let (Some(chromium), true) = (chromium(), playwright.exists()) else {
@@ -39,6 +44,7 @@ pub fn look(what: &str, program: &Program, camera: &str) -> Option<Value> {
         .arg(playwright)
         .args([&program.url(""), &format!("default/{camera}")])
         .arg(chromium)
+        .arg(seconds.to_string())
         .output()
         .expect("node");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

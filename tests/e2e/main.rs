@@ -28,5 +28,6 @@ mod push;
 mod recorded;
 mod retention;
 mod secrets;
+mod slate;
 mod time;
 mod viewers;

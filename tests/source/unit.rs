@@ -70,6 +70,7 @@ impl Unit {
             media: None,
             recording: None,
             push: None,
+            fallback: None,
         });
         let vault = Arc::new(Vault::default());
         for (key, value) in secrets {

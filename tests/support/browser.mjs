@@ -1,12 +1,12 @@
 // Opens the program's page in a headless Chromium, as a person would, and prints as JSON what can be seen:
 //
-//   node browser.mjs <path of playwright-core> <address of the program> <namespace/camera> <chromium>
+//   node browser.mjs <path of playwright-core> <address of the program> <namespace/camera> <chromium> <seconds>
 //
 // `protocol`: over which the page came, such as `h2`; any certificate is accepted. `tile`: the overview shows the camera's picture. `counters`: the frame counters (camera.py) that were read from the pictures
-// of the opened camera's video over some seconds. `errors`: what the page wrote to the console as an error.
+// of the opened camera's video over those seconds; null for a picture without one. `errors`: what the page wrote to the console as an error.
 import { createRequire } from "node:module";
 
-const [playwright, address, camera, chromium] = process.argv.slice(2);
+const [playwright, address, camera, chromium, seconds] = process.argv.slice(2);
 const { chromium: browserType } = createRequire(import.meta.url)(playwright);
 const browser = await browserType.launch({
   executablePath: chromium,
@@ -24,7 +24,7 @@ try {
 
   await page.goto(`${address}/#/cameras/${camera}`);
   await page.waitForFunction(() => document.querySelector("video")?.currentTime > 0.5, undefined, { timeout: 60_000 });
-  const counters = await page.evaluate(async () => {
+  const counters = await page.evaluate(async (duration) => {
     const video = document.querySelector("video");
     const canvas = document.createElement("canvas");
     [canvas.width, canvas.height] = [320, 32];
@@ -43,7 +43,7 @@ try {
       const sum = 0xa5 ^ (counter >>> 24) ^ ((counter >>> 16) & 255) ^ ((counter >>> 8) & 255) ^ (counter & 255);
       seen.push(sum === Number(word & 255n) ? counter : null);
     };
-    const end = performance.now() + 5_000;
+    const end = performance.now() + duration;
     while (performance.now() < end) {
       await new Promise((done) => {
         video.requestVideoFrameCallback(done);
@@ -52,7 +52,7 @@ try {
       read();
     }
     return seen;
-  });
+  }, Number(seconds) * 1000);
   const protocol = await page.evaluate(() => performance.getEntriesByType("navigation")[0].nextHopProtocol);
   console.log(JSON.stringify({ protocol, tile: true, counters, errors }));
 } finally {

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use crate::agent::hub::{Event, Hub, Pace, Reach, Reader};
 use crate::agent::registry::Registry;
 use crate::plan::unit::ObjectKey;
@@ -23,7 +25,8 @@ impl<'a> CameraFrames<'a> {
         Self { registry, camera, pace, hub: None, reader: None }
     }
 
-    /// What has come since the last call, waiting until there is something. Cancel safe.
+    /// What has come since the last call, waiting until there is something; empty when the camera's unit has ended. Another may
+    /// follow. Cancel safe.
     pub async fn next(&mut self) -> Vec<Event> {
         loop {
             if let Some(reader) = &mut self.reader {
@@ -31,11 +34,17 @@ impl<'a> CameraFrames<'a> {
                     return events;
                 }
                 self.reader = None;
+                return Vec::new();
             }
             let hub = self.registry.hubs.wait_for_other(self.camera, self.hub.as_ref()).await;
             self.reader = Some(subscribe(&hub, self.pace));
             self.hub = Some(hub);
         }
+    }
+
+    /// When the camera's newest picture came, as far as is known.
+    pub fn newest_video(&self) -> Option<Instant> {
+        self.hub.as_ref()?.statistics().newest_video
     }
 
     /// Begins at the newest key frame again.

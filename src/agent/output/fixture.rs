@@ -132,6 +132,7 @@ impl Rig {
             media: None,
             recording: None,
             push: None,
+            fallback: None,
         });
         UnitContext {
             object,

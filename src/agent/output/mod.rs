@@ -11,6 +11,7 @@ pub mod mjpeg;
 pub mod pictures;
 pub mod push;
 pub mod record;
+pub mod slate;
 pub mod snapshot;
 #[cfg(test)]
 mod tests;

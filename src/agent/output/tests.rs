@@ -19,7 +19,15 @@ use crate::plan::report::{Reason, UnitState};
 use crate::plan::unit::{Hls, Mjpeg, ObjectKind};
 
 fn hls_plan(low_latency: bool) -> Hls {
-    Hls { camera: camera(), segment_ms: 2000, playlist_segments: 6, low_latency, part_ms: 400, audio: true }
+    Hls {
+        camera: camera(),
+        segment_ms: 2000,
+        playlist_segments: 6,
+        low_latency,
+        part_ms: 400,
+        audio: true,
+        fallback: None,
+    }
 }
 
 fn mjpeg_plan(width: Option<i32>) -> Mjpeg {

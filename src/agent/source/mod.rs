@@ -13,6 +13,7 @@
 //! | [`life`] | clocks, assembly, deadlines and ends of one life of a source, whoever reads it |
 //! | [`engine`] | pure: which driver reads a source |
 //! | [`ffmpeg`] | one life of an FFmpeg, from start to end |
+//! | [`filter_text`] | pure: text of users in a filter graph |
 //! | [`native`] | one life of an RTSP session without FFmpeg |
 //! | [`hub`] | a camera that another agent is connected to |
 //! | [`messages`] | pure: what FFmpeg says of the network |
@@ -27,6 +28,7 @@ pub mod assembly;
 pub mod classify;
 pub mod engine;
 pub mod ffmpeg;
+pub mod filter_text;
 pub mod guard;
 pub mod hub;
 pub mod knock;

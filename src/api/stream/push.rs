@@ -67,7 +67,8 @@ pub struct PushStatus {
     /// Where it is sent, without the stream key.
     #[schemars(length(max = 2048))]
     pub target: String,
-    /// Camera: the camera's pictures are sent. Paused: there is a session with the target, and the camera sends nothing.
+    /// Camera: the camera's pictures are sent. Slate: the slate of spec.fallback is sent, because the camera sends nothing.
+    /// Paused: there is a session with the target, and the camera sends nothing.
     /// Reconnecting: there is no session with the target.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]

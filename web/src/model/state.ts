@@ -29,6 +29,7 @@ interface Words {
 /** The reasons of conditions and gaps in words. What is missing here is shown by its own name. */
 const REASONS: Readonly<Record<string, Words>> = {
   Streaming: { label: "Ready", tone: "ok" },
+  Slate: { label: "Slate shown", tone: "warning" },
   Recording: { label: "Recording", tone: "ok" },
   Connecting: { label: "Connecting", tone: "busy" },
   Pending: { label: "Starting", tone: "busy" },

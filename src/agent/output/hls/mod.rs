@@ -10,7 +10,8 @@ use tokio::sync::watch;
 
 use self::segmenter::{Output, Segmenter, Settings};
 use self::window::Window;
-use crate::agent::hub::{Event, Hub, Pace, Reach};
+use crate::agent::hub::{Event, Pace};
+use crate::agent::output::slate::CameraOrSlate;
 use crate::agent::unit::UnitContext;
 use crate::media::frame::{Codec, UtcMicros};
 use crate::plan::report::{Reason, UnitState};
@@ -64,7 +65,8 @@ struct Unit<'a> {
     window: Window,
     /// The codec is one that HLS can carry.
     carried: bool,
-    pace: Pace,
+    /// The slate is shown.
+    slate: bool,
 }
 
 /// A segment ends at a key frame, so that nothing is late by waiting for one; a part of Low-Latency HLS ends anywhere. Segments
@@ -90,25 +92,35 @@ pub async fn run(context: UnitContext, hls: Hls) {
     let first = registry.numbering.first_numbers(&key);
     let pace = if hls.low_latency { Pace::EveryFrame } else { Pace::KeyFrames(PAUSE) };
     let segmenter = Segmenter::new(settings, first);
-    let mut unit = Unit { context: &context, stream: &stream, segmenter, window, carried: true, pace };
+    let mut unit = Unit { context: &context, stream: &stream, segmenter, window, carried: true, slate: false };
     registry.hls.insert(key.clone(), stream.clone());
-    let mut before: Option<Arc<Hub>> = None;
-    loop {
-        let camera = &hls.camera;
-        // A stream of a camera that is suspended or not declared is not in the plan.
-        unit.wait(Reason::CameraUnavailable, format!("Waiting for camera {camera}, which is starting."));
-        let hub = tokio::select! {
-            () = context.cancel.cancelled() => break,
-            hub = registry.hubs.wait_for_other(camera, before.as_ref()) => hub,
-        };
+    let camera = &hls.camera;
+    if registry.hubs.get(camera).is_some() {
         unit.wait(Reason::Connecting, format!("Waiting for a key frame of camera {camera}."));
-        tokio::select! {
+    } else {
+        // A stream of a camera that is suspended or not declared is not in the plan.
+        unit.wait(Reason::CameraUnavailable, starting(camera));
+    }
+    let mut frames = CameraOrSlate::new(&context, camera, pace, hls.fallback.as_ref());
+    loop {
+        let events = tokio::select! {
             () = context.cancel.cancelled() => break,
-            () = unit.read(&hub) => {}
+            events = frames.next() => events,
+        };
+        if events.is_empty() {
+            unit.end();
+            unit.wait(Reason::CameraUnavailable, starting(camera));
+        } else {
+            unit.take(&events);
         }
-        before = Some(hub);
+        // Segments that were finished just now are of what was shown before.
+        unit.slate = frames.slate_since().is_some();
     }
     registry.hls.remove(&key, &stream);
+}
+
+fn starting(camera: &ObjectKey) -> String {
+    format!("Waiting for camera {camera}, which is starting.")
 }
 
 impl Unit<'_> {
@@ -126,19 +138,19 @@ impl Unit<'_> {
         self.context.set_state(state, reason, message);
     }
 
-    /// Reads a hub until it is closed.
-    async fn read(&mut self, hub: &Hub) {
-        let mut reader = hub.subscribe(Reach::Live).at_pace(self.pace);
-        while let Some(events) = reader.next().await {
-            let mut outputs = Vec::new();
-            for event in &events {
-                self.notice(event);
-                if self.carried || !matches!(event, Event::Frame(_)) {
-                    outputs.extend(self.segmenter.accept(event, self.now()));
-                }
+    fn take(&mut self, events: &[Event]) {
+        let mut outputs = Vec::new();
+        for event in events {
+            self.notice(event);
+            if self.carried || !matches!(event, Event::Frame(_)) {
+                outputs.extend(self.segmenter.accept(event, self.now()));
             }
-            self.publish(outputs);
         }
+        self.publish(outputs);
+    }
+
+    /// The camera's unit has ended.
+    fn end(&mut self) {
         let outputs = self.segmenter.accept(&Event::Lost(0), self.now());
         self.publish(outputs.into_iter().chain([Output::Idle]).collect());
     }
@@ -179,7 +191,12 @@ impl Unit<'_> {
         // Whoever hears that it runs finds the playlist there.
         self.stream.window.send_replace(Arc::new(self.window.clone()));
         if whole && !idle {
-            self.set_state(UnitState::Running, Reason::Streaming, "Segments are being made.".into());
+            let (reason, message) = if self.slate {
+                (Reason::Slate, "The slate is shown, because the camera sends no pictures.")
+            } else {
+                (Reason::Streaming, "Segments are being made.")
+            };
+            self.set_state(UnitState::Running, reason, message.into());
         }
     }
 }

@@ -190,6 +190,7 @@ mod tests {
             audio: PushAudio::Auto,
             audio_bit_rate: 128_000,
             reconnect: Reconnect { initial_delay_ms: 1000, max_delay_ms: 30_000, max_attempts: None },
+            fallback: None,
         }
     }
 

@@ -29,7 +29,7 @@ use self::feed::{Feed, sound};
 use self::meter::PushMeter;
 use self::session::{Ended, Session, failed};
 use crate::agent::hub::{Event, Pace};
-use crate::agent::output::camera::CameraFrames;
+use crate::agent::output::slate::CameraOrSlate;
 use crate::agent::source::knock;
 use crate::agent::source::reconnect::{Attempts, Next, Outcome};
 use crate::agent::unit::{Secrets, UnitContext};
@@ -74,7 +74,7 @@ impl Unit<'_> {
             return self.context.cancel.cancelled().await;
         };
         self.context.update(|report| report.push = Some(PushFacts { mode: PushMode::Reconnecting, since: None }));
-        let mut camera = CameraFrames::new(&self.context.registry, &self.push.camera, PACE);
+        let mut camera = CameraOrSlate::new(self.context, &self.push.camera, PACE, self.push.fallback.as_ref());
         let (mut attempts, mut refusals) = (Attempts::default(), Attempts::default());
         loop {
             let first = tokio::select! {
@@ -126,7 +126,7 @@ impl Unit<'_> {
     }
 
     /// What the camera sends first, from a configuration on that can be carried.
-    async fn first(&self, camera: &mut CameraFrames<'_>, carrier: Carrier) -> (Arc<Configuration>, Vec<Event>) {
+    async fn first(&self, camera: &mut CameraOrSlate<'_>, carrier: Carrier) -> (Arc<Configuration>, Vec<Event>) {
         loop {
             let events = if let Ok(events) = timeout(CAMERA_PATIENCE, camera.next()).await {
                 events
@@ -165,7 +165,7 @@ impl Unit<'_> {
         &self,
         resolved: &Resolved,
         carrier: Carrier,
-        camera: &mut CameraFrames<'_>,
+        camera: &mut CameraOrSlate<'_>,
         (configuration, first): (Arc<Configuration>, Vec<Event>),
         peer: &mut Option<(String, u16)>,
     ) -> Ended {

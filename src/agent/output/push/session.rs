@@ -19,7 +19,7 @@ use super::feed::{Feed, sound};
 use super::meter::PushMeter;
 use super::progress::{LIMIT, Look, Progress};
 use crate::agent::hub::Event;
-use crate::agent::output::camera::CameraFrames;
+use crate::agent::output::slate::CameraOrSlate;
 use crate::agent::source::process::{Ends, Manner, Process, spawn_sender};
 use crate::agent::unit::UnitContext;
 use crate::media::frame::{Frame, UtcMicros};
@@ -29,6 +29,8 @@ use crate::plan::unit::Push;
 
 /// Condition type of a push whose target is too slow for the camera.
 const FRAMES_DROPPED: &str = "FramesDropped";
+/// Condition type of a push that is begun again for its slate.
+const NOT_SEAMLESS: &str = "NotSeamless";
 /// How long that is said after the last loss.
 const DROPPED_FOR: Duration = Duration::from_mins(1);
 /// How often it is looked at whether the target takes anything.
@@ -87,6 +89,8 @@ struct State {
     since: Option<(Instant, Timestamp)>,
     /// The camera sends nothing.
     paused: bool,
+    /// What is sent is the slate.
+    slate: bool,
     dropped: Option<Instant>,
 }
 
@@ -95,7 +99,7 @@ impl Session<'_> {
     pub async fn run(
         self,
         invocation: &Invocation,
-        camera: &mut CameraFrames<'_>,
+        camera: &mut CameraOrSlate<'_>,
         feed: Feed,
         first: Vec<Event>,
     ) -> Ended {
@@ -118,6 +122,7 @@ impl Session<'_> {
             stage: Stage::Opening,
             since: None,
             paused: false,
+            slate: camera.slate_since().is_some(),
             dropped: None,
         };
         let Ends { mut media, progress } = ends;
@@ -138,7 +143,7 @@ impl Session<'_> {
         process: &mut Process,
         media: &mut ChildStdin,
         told: &mut Lines<BufReader<ChildStdout>>,
-        camera: &mut CameraFrames<'_>,
+        camera: &mut CameraOrSlate<'_>,
         state: &mut State,
     ) -> Stop {
         let mut looks = interval(LOOK_EVERY);
@@ -172,7 +177,11 @@ impl Session<'_> {
                         Ok(())
                     }
                 },
-                events = camera.next(), if next.is_none() => self.accept(events, state),
+                events = camera.next(), if next.is_none() => {
+                    state.slate = camera.slate_since().is_some();
+                    self.tell_seam(camera);
+                    self.accept(events, state)
+                }
             };
             if let Err(stop) = result {
                 return stop;
@@ -259,11 +268,28 @@ impl Session<'_> {
                 self.meter.set_since(Some(since));
                 (Instant::now(), since)
             });
-            self.tell(PushMode::Camera, Some(since));
-            let message = format!("sent to {}", target(&self.push.url));
-            self.context.set_state(UnitState::Running, Reason::Streaming, message);
+            let place = target(&self.push.url);
+            let (mode, reason, message) = if state.slate {
+                let message = format!("the slate is sent to {place}, because the camera sends no pictures");
+                (PushMode::Slate, Reason::Slate, message)
+            } else {
+                (PushMode::Camera, Reason::Streaming, format!("sent to {place}"))
+            };
+            self.tell(mode, Some(since));
+            self.context.set_state(UnitState::Running, reason, message);
         }
         if state.progress.is_stalled() { Err(Stop::Stalled) } else { Ok(()) }
+    }
+
+    /// Says when the slate will need a session of its own.
+    fn tell_seam(&self, camera: &CameraOrSlate<'_>) {
+        let message = camera.seam().map(|reason| {
+            format!(
+                "the slate needs another session with the target than the camera's pictures, because of the camera: {reason}; \
+                 let the camera send progressive H.264 with AAC"
+            )
+        });
+        self.context.set_notice(NOT_SEAMLESS, message);
     }
 
     fn tell(&self, mode: PushMode, since: Option<Timestamp>) {
@@ -277,7 +303,7 @@ impl Session<'_> {
             Stop::Cancelled => (Reason::ShuttingDown, "stopped".to_owned()),
             Stop::Changed => (
                 Reason::ConfigurationChanged,
-                "the camera's format has changed, which needs another session with the target".to_owned(),
+                "the format of the pictures has changed, which needs another session with the target".to_owned(),
             ),
             Stop::Stalled if state.stage == Stage::Opening => {
                 (Reason::TargetUnreachable, format!("no session: {place} has not answered for {LIMIT:?}"))

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::outputs::{self, ENCODER};
 use super::{Invocation, common, push};
+use crate::agent::source::filter_text::filter_text;
 use crate::agent::source::profile::{AudioMode, Profile, SILENT};
 
 /// What is to be seen.
@@ -43,31 +44,4 @@ pub(super) fn build(picture: &Picture<'_>, audio: bool, profile: Profile) -> Inv
     let encoded = Profile { audio: AudioMode::Aac, ..SILENT };
     outputs::add(&mut arguments, &video, "1:a:0?", if audio { encoded } else { SILENT }, false);
     Invocation { arguments, input: None, secrets: Vec::new(), audio, spare: false }
-}
-
-/// Escaped for an option of a filter in a filter graph (FFmpeg's utilities manual, "Quoting and escaping": twice, once for the
-/// filter's options and once for the graph). Control characters become spaces.
-fn filter_text(text: &str) -> String {
-    let escape = |text: &str, special: &str| {
-        let mut out = String::with_capacity(text.len() * 2);
-        for character in text.chars() {
-            if special.contains(character) {
-                out.push('\\');
-            }
-            out.push(character);
-        }
-        out
-    };
-    let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    escape(&escape(text.trim(), r"\':"), r"\'[],;")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn text_is_escaped_twice() {
-        assert_eq!(filter_text("It's 5:00 [a], \\b;\n"), r"It\\\'s 5\\:00 \[a\]\, \\\\b\;");
-    }
 }

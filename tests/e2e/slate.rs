@@ -1,0 +1,259 @@
+//! What viewers see while a camera is killed, frozen, held up and brought back: its slate, without a hole before, between or
+//! behind, in HLS and in a push to a real server; and that a recording of the same camera never holds it.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::browser;
+use crate::support::camera::Camera;
+use crate::support::program::Program;
+use crate::support::target::RtmpServer;
+use crate::support::{hls, judge, manifest, wait};
+
+const KEY: &str = "mango-4711-quince-0815";
+const FALLBACK: &str = "fallback: {after: 1s, text: Back soon}";
+
+/// How a camera goes, and how it comes back.
+type Cut = (fn(&mut Camera), fn(&mut Camera));
+
+const CUTS: [Cut; 3] = [
+    (Camera::kill, Camera::restart),
+    (|camera| camera.pause(), |camera| camera.resume()),
+    // Its sound goes on.
+    (|camera| drop(camera.freeze() > 0), Camera::unfreeze),
+];
+
+fn live(spec: &str) -> String {
+    manifest::hls("cam-live", "cam", "{segmentDuration: 1s, playlistSegments: 60}") + &format!("  {spec}\n")
+}
+
+/// Waits until a stream is served in this way.
+fn await_reason(program: &Program, stream: &str, reason: &str) -> String {
+    program.await_ready_condition(stream, "True", &[reason]).2
+}
+
+fn status(program: &Program, stream: &str) -> serde_json::Value {
+    program.object(stream).unwrap()["status"].clone()
+}
+
+/// A counter of the only stream with it, in whole numbers.
+fn metric(program: &Program, name: &str) -> u64 {
+    let text = program.get("/metrics").text();
+    let line = text
+        .lines()
+        .find(|line| line.starts_with(&format!("camera_operator_{name}{{")))
+        .unwrap_or_else(|| panic!("{text}"));
+    line.rsplit(' ').next().unwrap().split('.').next().unwrap().parse().unwrap()
+}
+
+/// How bright each picture of a file is.
+fn brightness(path: &str) -> Vec<u8> {
+    let output = Command::new("ffmpeg")
+        .args(["-v", "error", "-i", path, "-an", "-vsync", "passthrough"])
+        .args(["-vf", "scale=1:1:flags=area,format=gray", "-f", "rawvideo", "-"])
+        .output()
+        .unwrap();
+    output.stdout
+}
+
+/// What the pictures of files show, one after the other: counters of the camera, or a number of slate pictures.
+#[derive(Debug)]
+enum Shown {
+    Camera(Vec<u32>),
+    Slate(usize),
+}
+
+fn shown(files: &[PathBuf]) -> Vec<Shown> {
+    let mut all = Vec::new();
+    for file in files {
+        let path = file.to_str().unwrap();
+        let (counters, bright) = (judge::counters(path), brightness(path));
+        assert_eq!(counters.len(), bright.len(), "{path}");
+        for (counter, bright) in counters.into_iter().zip(bright) {
+            match (counter, all.last_mut()) {
+                (Some(counter), Some(Shown::Camera(counters))) => counters.push(counter),
+                (Some(counter), _) => all.push(Shown::Camera(vec![counter])),
+                (None, last) => {
+                    // Dark, as a card is and as the camera never is.
+                    assert!(bright < 75, "neither the camera nor its slate: {bright} in {path}");
+                    match last {
+                        Some(Shown::Slate(pictures)) => *pictures += 1,
+                        _ => all.push(Shown::Slate(1)),
+                    }
+                }
+            }
+        }
+    }
+    all
+}
+
+/// Camera, slate, camera, … and the camera at the end; what it shows goes on.
+fn assert_in_turn(shown: &[Shown], cuts: usize) {
+    assert_eq!(shown.len(), 2 * cuts + 1, "{shown:?}");
+    assert!(matches!((&shown[0], &shown[2 * cuts]), (Shown::Camera(_), Shown::Camera(_))), "{shown:?}");
+    let counters =
+        shown.iter().flat_map(|part| if let Shown::Camera(counters) = part { counters.clone() } else { Vec::new() });
+    let counters: Vec<u32> = counters.collect();
+    assert!(counters.windows(2).all(|pair| pair[0] < pair[1]), "{counters:?}");
+}
+
+#[test]
+fn hls_goes_on_with_a_slate_that_no_recording_holds() {
+    let mut camera = Camera::start("--audio aac");
+    let objects = manifest::camera("cam", &camera.url) + &live(FALLBACK) + &manifest::recording("cam-rec", "cam");
+    let mut program = Program::start(&objects);
+    program.await_object("streams/cam-live");
+    let url = program.url("/live/default/cam-live/index.m3u8");
+    let (_, mut before) =
+        wait("two segments", || hls::fetch(&url).filter(|(_, playlist)| playlist.segments.len() >= 2));
+    let mut more = || {
+        // It never stands still.
+        let (_, now) = wait("three more segments", || {
+            let end = |playlist: &hls::Playlist| playlist.media_sequence + playlist.segments.len() as u64;
+            hls::fetch(&url).filter(|(_, playlist)| end(playlist) >= end(&before) + 3)
+        });
+        hls::assert_clean(&now, Some(&before));
+        before = now;
+    };
+    assert_eq!(status(&program, "streams/cam-live")["fallback"]["mode"], "Camera");
+    for (go, come_back) in CUTS {
+        go(&mut camera);
+        let message = await_reason(&program, "streams/cam-live", "Slate");
+        assert!(message.contains("sends no pictures"), "{message}");
+        let said = status(&program, "streams/cam-live");
+        assert!(said["fallback"]["mode"] == "Slate" && said["fallback"]["since"].is_string(), "{said:#}");
+        more();
+        come_back(&mut camera);
+        await_reason(&program, "streams/cam-live", "Streaming");
+        more();
+    }
+    assert_eq!(status(&program, "streams/cam-live")["fallback"]["mode"], "Camera");
+    assert_eq!(metric(&program, "stream_slates_total"), 3);
+    assert!(metric(&program, "stream_slate_seconds_total") >= 3);
+    assert_eq!(metric(&program, "stream_slate"), 0);
+
+    let folder = tempfile::tempdir().unwrap();
+    let (_, playlist) = hls::fetch(&url).unwrap();
+    assert!(playlist.segments.len() < 60, "all of it is there");
+    let files = hls::download_all(&playlist.segments, folder.path());
+    for file in &files {
+        judge::assert_decodes(file);
+        assert_eq!(judge::codecs(file.to_str().unwrap()), ["h264", "aac"], "silence beside the slate");
+    }
+    assert_in_turn(&shown(&files), CUTS.len());
+    // Times go on, without an overlap.
+    let times: Vec<(f64, f64)> = playlist
+        .segments
+        .iter()
+        .filter_map(|segment| Some((segment.time?.as_microsecond() as f64 / 1e6, segment.duration)))
+        .collect();
+    assert!(times.windows(2).all(|pair| pair[1].0 >= pair[0].0 + pair[0].1 - 0.15), "{times:?}");
+    // A hole is no longer than it takes to notice.
+    assert!(program.terminate().success(), "{}", program.log());
+    let counters = judge::counters_of(&program.media_files("cam-rec"));
+    assert!(counters.len() > 30, "only the camera's pictures: {counters:?}");
+}
+
+#[test]
+fn one_session_goes_on_with_a_slate() {
+    for options in ["--fps 10 --b-frames 2", "--fps 10 --audio aac"] {
+        let server = RtmpServer::start(KEY);
+        let mut camera = Camera::start(options);
+        let push = "streamKeySecretRef: {name: target, key: key}";
+        let objects = manifest::camera("cam", &camera.url)
+            + &manifest::push("cam-push", "cam", &server.url(), push, FALLBACK)
+            + &manifest::secret("target", &[("key", KEY)]);
+        let mut program = Program::start(&objects);
+        program.await_object("streams/cam-push");
+        let more = || {
+            let before = server.bytes();
+            wait("more at the server", || (server.bytes() > before + 30_000).then_some(()));
+        };
+        more();
+        for (go, come_back) in CUTS {
+            go(&mut camera);
+            await_reason(&program, "streams/cam-push", "Slate");
+            assert_eq!(status(&program, "streams/cam-push")["push"]["mode"], "Slate");
+            more();
+            come_back(&mut camera);
+            await_reason(&program, "streams/cam-push", "Streaming");
+            more();
+        }
+        assert!(program.condition("streams/cam-push", "NotSeamless").is_none());
+        assert_eq!(metric(&program, "push_sessions_total"), 1);
+        assert_eq!(metric(&program, "push_reconnects_total"), 0);
+        assert!(program.terminate().success());
+        let recorded = server.recorded();
+        assert_eq!((recorded.len(), server.asked()), (1, (1, 0)), "one session");
+        judge::assert_decodes(&recorded[0]);
+        let file = recorded[0].to_str().unwrap();
+        for track in ["v", "a"] {
+            let times: Vec<f64> = judge::packets(file, track).iter().map(|packet| packet.dts).collect();
+            assert!(times.windows(2).all(|pair| pair[0] < pair[1]), "{times:?}");
+        }
+        assert_in_turn(&shown(&recorded), CUTS.len());
+    }
+}
+
+#[test]
+fn a_camera_that_was_never_there_has_a_slate_of_its_own_size() {
+    let mut camera = Camera::start("");
+    camera.kill();
+    let mut program = Program::start(&(manifest::camera("cam", &camera.url) + &live(FALLBACK)));
+    await_reason(&program, "streams/cam-live", "Slate");
+    camera.restart();
+    await_reason(&program, "streams/cam-live", "Streaming");
+    let url = program.url("/live/default/cam-live/index.m3u8");
+    let (_, playlist) = hls::fetch(&url).unwrap();
+    hls::assert_clean(&playlist, None);
+    let folder = tempfile::tempdir().unwrap();
+    let files = hls::download_all(&playlist.segments, folder.path());
+    let sizes: Vec<_> = files.iter().map(|file| judge::streams(file.to_str().unwrap())[0]["width"].clone()).collect();
+    assert_eq!(sizes, [1280, 320]);
+    assert!(matches!(shown(&files)[..], [Shown::Slate(_), Shown::Camera(_)]));
+    assert!(program.terminate().success());
+    assert!(program.left_behind().is_empty());
+}
+
+#[test]
+fn a_camera_whose_pictures_nothing_fits_has_a_slate_in_its_codec() {
+    let mut camera = Camera::start("--codec h265");
+    let program = Program::start(&(manifest::camera("cam", &camera.url) + &live(FALLBACK)));
+    program.await_object("streams/cam-live");
+    camera.kill();
+    await_reason(&program, "streams/cam-live", "Slate");
+    camera.restart();
+    await_reason(&program, "streams/cam-live", "Streaming");
+    let (_, playlist) = hls::fetch(&program.url("/live/default/cam-live/index.m3u8")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let files = hls::download_all(&playlist.segments, folder.path());
+    for file in &files {
+        judge::assert_decodes(file);
+        assert_eq!(judge::codecs(file.to_str().unwrap()), ["hevc"]);
+    }
+    assert_in_turn(&shown(&files), 1);
+}
+
+#[test]
+fn a_browser_plays_on_over_slates() {
+    let mut camera = Camera::start("--fps 25 --audio aac");
+    let program = Program::start(&(manifest::camera("cam", &camera.url) + &live(FALLBACK)));
+    program.await_object("streams/cam-live");
+    let seen = std::thread::scope(|scope| {
+        let browser = scope.spawn(|| browser::look_for("slates in a browser", &program, "cam", 40));
+        // Comes and goes for as long as somebody looks.
+        while !browser.is_finished() {
+            camera.kill();
+            await_reason(&program, "streams/cam-live", "Slate");
+            camera.restart();
+            await_reason(&program, "streams/cam-live", "Streaming");
+        }
+        browser.join().unwrap()
+    });
+    let Some(seen) = seen else { return };
+    let counters = seen["counters"].as_array().unwrap();
+    let turns = counters.windows(2).filter(|pair| pair[0].is_null() != pair[1].is_null()).count();
+    assert!(turns >= 3, "{seen}");
+    let of_camera: Vec<u64> = counters.iter().filter_map(serde_json::Value::as_u64).collect();
+    assert!(of_camera.windows(2).all(|pair| pair[0] <= pair[1]), "{of_camera:?}");
+}
