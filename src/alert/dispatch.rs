@@ -77,7 +77,7 @@ impl Dispatcher {
         let namespace = delivery.route.namespace.clone();
         let mut message = Message::new(delivery, receiver, page);
         if shows_pictures(receiver)
-            && let Some(camera) = camera_of(&message.delivery).cloned()
+            && let Some(camera) = camera_of(&message.delivery, self.place.may_see_all(&namespace)).cloned()
         {
             let picture = timeout(PICTURE_PATIENCE, self.place.picture(&camera)).await.ok().flatten();
             message = message.with_picture(&camera, picture);

@@ -51,13 +51,45 @@ impl Message {
     }
 }
 
-/// The camera whose picture goes with a delivery.
-pub fn camera_of(delivery: &Delivery) -> Option<&ObjectKey> {
-    let mut alerts = delivery.alerts.iter();
-    alerts.find_map(|told| told.alert.camera.as_ref().filter(|_| told.ended.is_none()))
+/// The camera whose picture goes with a delivery. Alertmanager may speak of any namespace: pictures come from the route's own, and
+/// from others where the route's may see all.
+pub fn camera_of(delivery: &Delivery, may_see_all: bool) -> Option<&ObjectKey> {
+    let is_seen = |camera: &&ObjectKey| may_see_all || camera.namespace == delivery.route.namespace;
+    let standing = delivery.alerts.iter().filter(|told| told.ended.is_none());
+    standing.filter_map(|told| told.alert.camera.as_ref()).find(is_seen)
 }
 
 /// Whether a receiver can show a picture.
 pub const fn shows_pictures(receiver: &Receiver) -> bool {
     receiver.telegram.is_some() || receiver.email.is_some() || receiver.chatwoot.is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::alert::engine::Purpose;
+    use crate::alert::{Alert, AlertKey, Told};
+    use crate::api::alert_route::{AlertName, Severity};
+    use crate::plan::unit::{ObjectKind, ObjectRef};
+
+    #[test]
+    fn pictures_are_of_cameras_that_the_route_may_see_and_that_are_down() {
+        let told = |namespace: &str, ended: Option<Timestamp>| {
+            let camera = ObjectKey::new(namespace, "door");
+            let object = ObjectRef { kind: ObjectKind::Camera, key: camera.clone() };
+            let key = AlertKey::own(object, AlertName::CameraDown);
+            let alert = Alert::new(key, "CameraDown", Severity::Critical, "Prometheus", Timestamp::UNIX_EPOCH);
+            Told { alert: Alert { camera: Some(camera), ..alert }, ended, affects: Vec::new() }
+        };
+        let of = |alerts: Vec<Told>, may_see_all: bool| {
+            let (route, receiver) = (ObjectKey::new("shop", "ops"), "chat".to_owned());
+            let delivery = Delivery { purpose: Purpose::Alerts, route, receiver, key: String::new(), alerts };
+            camera_of(&delivery, may_see_all).map(|camera| camera.namespace.clone())
+        };
+        assert_eq!(of(vec![told("shop", None)], false).as_deref(), Some("shop"));
+        assert_eq!(of(vec![told("bank", None)], false), None, "whoever has the token could ask for it");
+        assert_eq!(of(vec![told("bank", None)], true).as_deref(), Some("bank"));
+        assert_eq!(of(vec![told("bank", None), told("shop", None)], false).as_deref(), Some("shop"));
+        assert_eq!(of(vec![told("shop", Some(Timestamp::UNIX_EPOCH))], true), None);
+    }
 }
