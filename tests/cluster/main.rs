@@ -25,6 +25,7 @@ mod retention;
 mod rollout;
 mod site;
 mod turns;
+mod upgrade;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -87,6 +88,7 @@ fn main() -> ExitCode {
         claims::TESTS,
         leaders::TESTS,
         checkouts::TESTS,
+        upgrade::TESTS,
     ]
     .concat();
     let mut trials = group(&arguments, "api", || Cluster::start("test-api", Needs::Api), &without_node);
