@@ -154,7 +154,7 @@ fn a_plug_that_prometheus_sees_pulled_too_is_heard_once(cluster: &Cluster) {
     let address = pod["status"]["podIP"].as_str().unwrap();
     let webhook =
         |name: &str| format!("http://{address}:8080/api/v1/namespaces/{namespace}/alertroutes/{name}/alertmanager");
-    let scrapes = prometheus::scrapes_of_the_chart(OPERATOR, cluster.kubeconfig());
+    let scrapes = prometheus::scrapes_of_the_chart(cluster, OPERATOR);
     let monitoring = Monitoring::start(&scrapes, &["both", "late"].map(webhook), TOKEN);
     let holds = |expression: &str| (!monitoring.query(expression).is_empty()).then_some(());
     let selector = format!("namespace=\"{namespace}\",name=\"front\"");

@@ -7,10 +7,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use regex::{Captures, Regex};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
-use super::{PATIENCE, chart, cluster, free_port, http, poll, process};
+use super::cluster::{Cluster, project};
+use super::{PATIENCE, chart, free_port, http, poll, process};
 
 /// The variable that says how many times shorter every span of time in rules and routes is made; 1 is as people have it.
 const VARIABLE: &str = "CAMERA_OPERATOR_TEST_PACE";
@@ -107,7 +108,7 @@ pub fn is_installed() -> bool {
 /// The configuration that the Prometheus Operator makes of the `AlertmanagerConfig` of `examples/prometheus`, but for the namespace that it
 /// adds: the same receiver for each of these webhooks, with their token.
 fn alertmanager_configuration(pace: Pace, webhooks: &[String], token: &str) -> Value {
-    let text = fs::read_to_string(cluster::project("examples/prometheus/alertmanager.yaml")).unwrap();
+    let text = fs::read_to_string(project("examples/prometheus/alertmanager.yaml")).unwrap();
     let documents = serde_yaml::Deserializer::from_str(&text);
     let mut documents = documents.map(|document| <Value as serde::Deserialize>::deserialize(document).unwrap());
     let mut config = documents.find(|document| document["kind"] == "AlertmanagerConfig").unwrap()["spec"].take();
@@ -136,14 +137,81 @@ fn alertmanager_configuration(pace: Pace, webhooks: &[String], token: &str) -> V
     })
 }
 
+/// The labels of an object as Prometheus' discovery in Kubernetes writes them.
+fn labels_of(kind: &str, object: &Value) -> Map<String, Value> {
+    let labels = object["metadata"]["labels"].as_object();
+    let name = |name: &String| format!("__meta_kubernetes_{kind}_label_{}", name.replace(['.', '/', '-'], "_"));
+    labels.into_iter().flatten().map(|(label, value)| (name(label), value.clone())).collect()
+}
+
+/// Everything of a kind, wherever it is.
+fn everywhere(cluster: &Cluster, kind: &str) -> Vec<Value> {
+    let all = cluster.kubectl(&["get", kind, "--all-namespaces", "--output", "json"]);
+    serde_json::from_str::<Value>(&all).unwrap()["items"].as_array().unwrap().clone()
+}
+
+fn target(address: &Value, port: &Value, namespace: &Value, more: Map<String, Value>) -> Value {
+    let mut labels = more;
+    labels.insert("__meta_kubernetes_namespace".into(), namespace.clone());
+    json!({"targets": [format!("{}:{port}", address.as_str().unwrap())], "labels": labels})
+}
+
+/// The targets of `role: pod`. Debian's Prometheus is built without the discovery, so that this looks for it, once.
+fn pods(cluster: &Cluster) -> Vec<Value> {
+    let mut targets = Vec::new();
+    for pod in everywhere(cluster, "pods") {
+        let containers = pod["spec"]["containers"].as_array().unwrap();
+        let ports = containers.iter().flat_map(|one| one["ports"].as_array().into_iter().flatten());
+        for port in ports.filter(|_| pod["status"]["podIP"].is_string()) {
+            let mut labels = labels_of("pod", &pod);
+            labels.insert("__meta_kubernetes_pod_name".into(), pod["metadata"]["name"].clone());
+            labels.insert("__meta_kubernetes_pod_container_port_name".into(), port["name"].clone());
+            targets.push(target(
+                &pod["status"]["podIP"],
+                &port["containerPort"],
+                &pod["metadata"]["namespace"],
+                labels,
+            ));
+        }
+    }
+    targets
+}
+
+/// The same of `role: endpoints`.
+fn endpoints(cluster: &Cluster) -> Vec<Value> {
+    let services = everywhere(cluster, "services");
+    let mut targets = Vec::new();
+    for endpoints in everywhere(cluster, "endpoints") {
+        let is_of = |service: &&Value| {
+            ["name", "namespace"].iter().all(|field| service["metadata"][field] == endpoints["metadata"][field])
+        };
+        let Some(service) = services.iter().find(is_of) else { continue };
+        for subset in endpoints["subsets"].as_array().into_iter().flatten() {
+            let addresses = ["addresses", "notReadyAddresses"].map(|field| subset[field].as_array());
+            for address in addresses.into_iter().flatten().flatten() {
+                for port in subset["ports"].as_array().into_iter().flatten() {
+                    let mut labels = labels_of("service", service);
+                    labels.insert("__meta_kubernetes_endpoint_port_name".into(), port["name"].clone());
+                    if address["targetRef"]["kind"] == "Pod" {
+                        labels.insert("__meta_kubernetes_pod_name".into(), address["targetRef"]["name"].clone());
+                    }
+                    targets.push(target(&address["ip"], &port["port"], &service["metadata"]["namespace"], labels));
+                }
+            }
+        }
+    }
+    targets.retain(|target| target["labels"]["__meta_kubernetes_endpoint_port_name"].is_string());
+    targets
+}
+
 /// The scrape configuration that the Prometheus Operator makes of a `ServiceMonitor` or a `PodMonitor`.
-fn scrape_of(monitor: &Value, kubeconfig: &Path, pace: Pace) -> Value {
+fn scrape_of(cluster: &Cluster, monitor: &Value, pace: Pace) -> Value {
     let is_of_pods = monitor["kind"] == "PodMonitor";
     let spec = &monitor["spec"];
-    let (role, object, port, endpoint) = if is_of_pods {
-        ("pod", "pod", "pod_container_port_name", &spec["podMetricsEndpoints"][0])
+    let (targets, object, port, endpoint) = if is_of_pods {
+        (pods(cluster), "pod", "pod_container_port_name", &spec["podMetricsEndpoints"][0])
     } else {
-        ("endpoints", "service", "endpoint_port_name", &spec["endpoints"][0])
+        (endpoints(cluster), "service", "endpoint_port_name", &spec["endpoints"][0])
     };
     let label = |name: &str| format!("__meta_kubernetes_{object}_label_{}", name.replace(['.', '/', '-'], "_"));
     let keep = |label: String, regex: String| json!({"action": "keep", "source_labels": [label], "regex": regex});
@@ -173,21 +241,22 @@ fn scrape_of(monitor: &Value, kubeconfig: &Path, pace: Pace) -> Value {
         rules.into_iter().map(rule).collect::<Vec<Value>>()
     };
     relabel.extend(own(&endpoint["relabelings"]));
-    let namespaces = &spec["namespaceSelector"]["matchNames"];
-    let namespaces = if namespaces.is_array() { json!({"names": namespaces}) } else { json!({}) };
+    let namespaces = spec["namespaceSelector"]["matchNames"].as_array();
+    let is_looked_at =
+        |target: &Value| namespaces.is_none_or(|all| all.contains(&target["labels"]["__meta_kubernetes_namespace"]));
+    let targets: Vec<Value> = targets.into_iter().filter(is_looked_at).collect();
     json!({
         "job_name": monitor["kind"], "honor_labels": endpoint["honorLabels"].as_bool().unwrap_or(false),
         "metrics_path": endpoint["path"].as_str().unwrap_or("/metrics"),
         "scrape_interval": pace.span(endpoint["interval"].as_str().unwrap()), "scrape_timeout": "1s",
-        "kubernetes_sd_configs": [{"role": role, "kubeconfig_file": kubeconfig, "namespaces": namespaces}],
-        "relabel_configs": relabel, "metric_relabel_configs": own(&endpoint["metricRelabelings"]),
+        "static_configs": targets, "relabel_configs": relabel, "metric_relabel_configs": own(&endpoint["metricRelabelings"]),
     })
 }
 
-/// What the chart's monitors have Prometheus scrape, for a Prometheus beside the cluster.
-pub fn scrapes_of_the_chart(namespace: &str, kubeconfig: &Path) -> Value {
+/// What the chart's monitors have Prometheus scrape of what is in the cluster now, for a Prometheus beside it.
+pub fn scrapes_of_the_chart(cluster: &Cluster, namespace: &str) -> Value {
     let pace = Pace::of_environment();
-    chart::monitors(namespace).iter().map(|monitor| scrape_of(monitor, kubeconfig, pace)).collect()
+    chart::monitors(namespace).iter().map(|monitor| scrape_of(cluster, monitor, pace)).collect()
 }
 
 fn write(path: &Path, value: &Value) {
