@@ -41,6 +41,11 @@ fn labels(number: usize) -> Value {
     })
 }
 
+/// When they began: Alertmanager does not gather what is older than its `group_wait`.
+fn began() -> String {
+    jiff::Timestamp::now().to_string()
+}
+
 fn annotations(number: usize) -> Value {
     let description = "No picture has come from it for minutes. It is tried again by itself; what is recorded of it has a gap until it is back.";
     json!({"summary": format!("Camera camera-{number} is down"), "description": description})
@@ -98,11 +103,12 @@ pub fn ours(count: usize) -> Cost {
         let routes = all["items"].as_array()?;
         (routes.len() == NAMESPACES && routes.iter().all(ready)).then_some(())
     });
+    let began = began();
     let message = |shop: usize| {
         let alerts = (shop..count).step_by(NAMESPACES).map(|number| {
             json!({
                 "status": "firing", "labels": labels(number), "annotations": annotations(number),
-                "startsAt": "2026-11-27T20:00:00Z", "endsAt": "0001-01-01T00:00:00Z", "generatorURL": "http://p/",
+                "startsAt": began, "endsAt": "0001-01-01T00:00:00Z", "generatorURL": "http://p/",
                 "fingerprint": format!("{number:016x}"),
             })
         });
@@ -125,10 +131,11 @@ pub fn theirs(count: usize) -> Cost {
         "receivers": [{"name": "hook", "webhook_configs": [webhook]}],
     });
     let monitoring = Monitoring::start_with(Pace::REAL, &json!([]), &json!({"groups": []}), &receivers);
+    let began = began();
     let message = |shop: usize| {
         let alerts = (shop..count).step_by(NAMESPACES).map(|number| {
             json!({
-                "labels": labels(number), "annotations": annotations(number), "startsAt": "2026-11-27T20:00:00Z",
+                "labels": labels(number), "annotations": annotations(number), "startsAt": began,
                 "endsAt": "2099-01-01T00:00:00Z", "generatorURL": "http://p/",
             })
         });
