@@ -11,6 +11,7 @@ pub mod output;
 pub mod pod;
 pub mod probes;
 pub mod problem;
+pub mod recognition;
 pub mod recordings;
 pub mod registry;
 pub mod retention;

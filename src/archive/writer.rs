@@ -5,12 +5,14 @@
 //! volume the caller stops handing over frames (they wait in the hub's ring) until there is room again.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::ArchiveError;
 use super::cut::{Batch, Cutter, Input, Rules, Step, VideoEnd};
 use super::entry::EntryBuilder;
+use super::fragments;
 use super::index::{FileEntry, FileName, RECORDER_DOWN};
 use super::mark::{self, EndMark, FileMark, Mark};
 use super::media_file::MediaFile;
@@ -20,6 +22,9 @@ use crate::media::frame::{Configuration, RunId, TrackKind, UtcMicros};
 
 /// How much written video a loss of power may take: what is written is synced this often.
 const SYNC_INTERVAL: Duration = Duration::from_secs(5);
+
+/// So much of what was recorded last can be looked at again: more than any hub replays. Microseconds.
+const SHOWN_MICROS: i64 = 15_000_000;
 
 /// What a file is begun with.
 #[derive(Debug, Clone)]
@@ -84,6 +89,48 @@ impl Writer {
     /// UTC up to which there was video before this writer began.
     pub fn recorded_to(&self) -> Option<UtcMicros> {
         self.last.as_ref().map(|last| last.end)
+    }
+
+    /// Shows the last pictures before this writer began, the newest last: their bytes, and whether one begins a group. At least
+    /// those of the last [`SHOWN_MICROS`] of the newest file and the one before it, if they hold as much.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn newest_pictures(&self, mut show: impl FnMut(&[u8], bool)) -> Result<(), ArchiveError> {
+        let Some(last) = &self.last else { return Ok(()) };
+        let mut hours = self.index.hours();
+        hours.retain(|hour| *hour <= last.name.hour);
+        let mut files = Vec::new();
+        for hour in hours.into_iter().rev().take(2) {
+            files.extend(self.index.files(hour)?.iter().filter(|file| file.order() <= last.order()).cloned());
+        }
+        files.sort_by_key(FileEntry::order);
+        let ranges = files.iter().flat_map(|file| file.ranges.iter().map(move |range| (file, range)));
+        let mut shown = 0;
+        let mut wanted: Vec<_> = ranges
+            .rev()
+            .take_while(|(_, range)| {
+                let more = shown < SHOWN_MICROS;
+                shown += range.duration_micros;
+                more
+            })
+            .collect();
+        wanted.reverse();
+        let mut bytes = Vec::new();
+        for (file, range) in wanted {
+            let failed =
+                |error| ArchiveError::io(format!("read {} of recording {}", file.name, self.index.path()), error);
+            let media = self.index.open_media(file.name)?;
+            let mut pictures = Vec::new();
+            fragments::walk(&media, range.offset, range.length, |fragment| pictures.extend(fragment.video))
+                .map_err(|what| failed(std::io::Error::other(what)))?;
+            for picture in pictures {
+                bytes.resize(picture.size as usize, 0);
+                media.read_exact_at(&mut bytes, picture.offset).map_err(failed)?;
+                show(&bytes, picture.sync);
+            }
+        }
+        Ok(())
     }
 
     /// Takes what comes next. Writes nothing yet.

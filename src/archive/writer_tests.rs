@@ -374,6 +374,10 @@ fn a_unit_that_restarts_goes_on_without_a_gap_where_the_hub_still_has_the_frames
     drop(first);
     let mut second = writer(&place.archive);
     assert_eq!(second.resume_point(), Some((RunId(1), 24)));
+    let mut shown = Vec::new();
+    second.newest_pictures(|payload, key| shown.push((payload.to_vec(), key))).expect("read");
+    let recorded: Vec<_> = frames[..25].iter().map(|frame| (frame.payload.to_vec(), frame.is_video_key())).collect();
+    assert_eq!(shown, recorded, "what was recorded last can be looked at again");
     start(&mut second, 1);
     frames.iter().for_each(|frame| second.push(Input::Frame(frame.clone())));
     second.finish("ShuttingDown");

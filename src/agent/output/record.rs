@@ -17,7 +17,7 @@ mod sink;
 #[cfg(test)]
 mod tests;
 
-use floor::Floor;
+use floor::{Floor, PATIENCE, Recorded, Sifted};
 use meter::Meter;
 use sink::Sink;
 
@@ -234,6 +234,8 @@ struct Recorder<'a> {
     recording: bool,
     /// What a hub replays and is not to be recorded (again).
     floor: Option<Floor>,
+    /// When what the floor keeps back is let go.
+    let_go_at: Option<Instant>,
 }
 
 impl<'a> Recorder<'a> {
@@ -249,15 +251,24 @@ impl<'a> Recorder<'a> {
             trouble: None,
             recording: false,
             floor: None,
+            let_go_at: None,
         }
+    }
+
+    /// What was recorded before.
+    async fn recorded(&mut self, resume: Option<(RunId, u64)>) -> Option<Recorded> {
+        let (run, through) = resume?;
+        let to = self.sink.as_ref().and_then(Sink::recorded_to)?;
+        let (sink, pictures) = self.sink.take()?.newest_pictures().await;
+        self.sink = sink;
+        Some(Recorded { run, through, to, pictures })
     }
 
     /// Records from one hub after the other.
     async fn record(&mut self, mut gone: Pin<&mut impl Future<Output = ()>>) -> End {
         let hubs = &self.context.registry.hubs;
         let mut resume = self.sink.as_ref().and_then(Sink::resume_point);
-        let recorded_to = self.sink.as_ref().and_then(Sink::recorded_to);
-        self.floor = resume.zip(recorded_to).map(|((run, _), to)| Floor::recorded(run, to));
+        self.floor = self.recorded(resume).await.map(Floor::recorded);
         let begins = resume.is_none();
         loop {
             self.report_facts();
@@ -285,6 +296,7 @@ impl<'a> Recorder<'a> {
             if end != End::HubGone {
                 return end;
             }
+            self.let_go();
             if let Some(sink) = &mut self.sink {
                 sink.leave(Reason::CameraUnavailable);
             }
@@ -345,6 +357,7 @@ impl<'a> Recorder<'a> {
                     Some(next) => events = Some(next),
                     None => return End::HubGone,
                 },
+                () = until(self.let_go_at) => self.let_go(),
                 () = until(deadline) => {
                     self.take(reader.take_now());
                     self.check_deadline();
@@ -360,13 +373,34 @@ impl<'a> Recorder<'a> {
 
     /// Takes what came from the hub. No IO.
     fn take(&mut self, events: Vec<Event>) {
+        let Some(floor) = &mut self.floor else { return self.push(events) };
+        let sifted = floor.sift(events, now());
+        self.let_go_at = floor.holds().then(|| self.let_go_at.unwrap_or_else(|| Instant::now() + PATIENCE));
+        self.pass(sifted);
+    }
+
+    /// Waits no longer for what the floor waits for.
+    fn let_go(&mut self) {
+        self.let_go_at = None;
+        if let Some(floor) = &mut self.floor {
+            let sifted = floor.let_go(now());
+            self.pass(sifted);
+        }
+    }
+
+    fn pass(&mut self, sifted: Sifted) {
+        if sifted.is_over {
+            self.floor = None;
+        }
+        self.push(sifted.events);
+    }
+
+    fn push(&mut self, events: Vec<Event>) {
         let Some(sink) = &mut self.sink else { return };
         for event in events {
             let input = match event {
                 Event::Configuration { run, configuration } => Input::Configuration { run, configuration },
-                Event::Frame(frame) if self.floor.is_some_and(|floor| floor.is_above(&frame, now())) => continue,
                 Event::Frame(frame) => {
-                    self.floor = None;
                     if !self.recording {
                         self.recording = true;
                         self.context.set_state(UnitState::Running, Reason::Recording, "recording");
@@ -451,6 +485,7 @@ impl<'a> Recorder<'a> {
 
     /// Writes down what there is and leaves the recording as it is.
     async fn leave(&mut self, reason: Reason) {
+        self.let_go();
         let Some(mut sink) = self.sink.take() else { return };
         sink.leave(reason);
         let (sink, result) = sink.flush().await;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::task::spawn_blocking;
 
+use crate::agent::recognition::{Picture, hash};
 use crate::archive::cut::Input;
 use crate::archive::{ArchiveError, ClipWriter, Writer};
 use crate::media::frame::{RunId, UtcMicros};
@@ -31,6 +32,22 @@ impl Sink {
             Self::Continuous(writer) => writer.recorded_to(),
             Self::Clip(_) => None,
         }
+    }
+
+    /// The last pictures that were recorded before, the newest last; none where they cannot be read.
+    pub(super) async fn newest_pictures(self) -> (Option<Self>, Vec<Picture>) {
+        let Self::Continuous(writer) = self else { return (Some(self), Vec::new()) };
+        let read = spawn_blocking(move || {
+            let mut pictures = Vec::new();
+            let utc = writer.recorded_to().unwrap_or_default();
+            let known = writer.newest_pictures(|payload, key| pictures.push(Picture { hash: hash(payload), key, utc }));
+            if let Err(error) = known {
+                tracing::warn!(%error, "what was recorded last cannot be recognised");
+                pictures.clear();
+            }
+            (Self::Continuous(writer), pictures)
+        });
+        read.await.map_or((None, Vec::new()), |(sink, pictures)| (Some(sink), pictures))
     }
 
     pub(super) fn push(&mut self, input: Input) {

@@ -12,22 +12,17 @@
 //! | another run, otherwise | the run ends, the other begins; what lies before the newest delivered picture is left out |
 
 use std::collections::VecDeque;
-use std::hash::{DefaultHasher, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::agent::hub::Ending;
+use crate::agent::recognition::{Picture, hash, is_newest};
 use crate::media::clock::ticks_to_micros;
 use crate::media::frame::{Configuration, Frame, RunId, TrackKind, UtcMicros};
 use crate::plan::report::Reason;
 
 /// Pictures remembered to be recognised: more than any ring holds.
 const REMEMBERED: usize = 4096;
-/// So many pictures before a recognised one are compared, too: in a still scene one picture is like another.
-const COMPARED: usize = 8;
-/// The same picture is dated by two agents within this, microseconds. What looks the same at another time is another picture: a
-/// gap in a still scene must not be taken for none.
-const SAME_TIME: i64 = 500_000;
 /// A run that has pictures this much later than the delivered ones, and none of them, is another one; microseconds.
 const LATER: i64 = 1_000_000;
 /// How long a new run's frames are compared at most.
@@ -47,22 +42,15 @@ pub enum Effect {
 /// What was delivered.
 #[derive(Debug, Clone, Copy)]
 struct Seen {
-    hash: u64,
+    looks: Picture,
     decode_time: i64,
     duration: u32,
-    utc: UtcMicros,
 }
 
 impl Seen {
     fn of(frame: &Frame) -> Self {
-        Self { hash: hash(frame), decode_time: frame.decode_time, duration: frame.duration, utc: frame.utc }
+        Self { looks: Picture::of(frame), decode_time: frame.decode_time, duration: frame.duration }
     }
-}
-
-fn hash(frame: &Frame) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    hasher.write(&frame.payload);
-    hasher.finish()
 }
 
 /// The last frame that came, by the other agent's names.
@@ -114,7 +102,8 @@ struct Joining {
     since: i64,
     bytes: usize,
     frames: Vec<(Arc<Configuration>, Frame)>,
-    hashes: Vec<u64>,
+    /// The pictures among them, with the time that the current run would have given them.
+    pictures: Vec<Picture>,
     /// The picture that is the newest delivered one.
     recognised: Option<usize>,
     /// Whether any of its pictures was delivered before.
@@ -316,7 +305,7 @@ impl Relay {
                 since: now,
                 bytes: 0,
                 frames: Vec::new(),
-                hashes: Vec::new(),
+                pictures: Vec::new(),
                 recognised: None,
                 overlaps: false,
             }),
@@ -324,10 +313,9 @@ impl Relay {
         if joining.frames.last().is_some_and(|(_, last)| frame.sequence <= last.sequence) {
             return;
         }
-        let is_picture = frame.track == TrackKind::Video;
+        let picture = (frame.track == TrackKind::Video).then(|| Picture::of(&frame));
         let utc = frame.utc;
         joining.bytes += frame.payload.len();
-        joining.hashes.push(hash(&frame));
         joining.frames.push((configuration.clone(), frame));
         // After an end, or with other parameters, readers must begin anew in any case.
         let other = current.ended || configuration.video != current.received.video;
@@ -335,10 +323,11 @@ impl Relay {
             self.decide(now, effects);
             return;
         };
-        if is_picture {
-            joining.look_at_newest(&current.pictures, current.offsets.utc);
+        if let Some(picture) = picture {
+            let utc = picture.utc.plus_micros(current.offsets.utc);
+            joining.look_at(Picture { utc, ..picture }, &current.pictures);
         }
-        let later = utc.0 > newest.utc.0 - current.offsets.utc + LATER && !joining.overlaps;
+        let later = utc.0 > newest.looks.utc.0 - current.offsets.utc + LATER && !joining.overlaps;
         if joining.recognised.is_some() || later || joining.bytes > KEPT_BACK {
             self.decide(now, effects);
         }
@@ -363,7 +352,7 @@ impl Relay {
         // Half a picture later: two agents never date one picture quite alike.
         let floor = current.pictures.back().map(|newest| {
             let half = ticks_to_micros(newest.duration.into(), current.configuration.video.timescale) / 2;
-            let utc = newest.utc.plus_micros(half - current.offsets.utc);
+            let utc = newest.looks.utc.plus_micros(half - current.offsets.utc);
             Floor { utc, until: now + PATIENCE.as_micros() as i64 }
         });
         let first = first.clone();
@@ -383,21 +372,12 @@ impl Relay {
 }
 
 impl Joining {
-    /// Whether its newest frame, a picture, is the newest that was delivered.
-    /// `utc_offset`: how far the delivered pictures' times are from those that the agents gave them.
-    fn look_at_newest(&mut self, delivered: &VecDeque<Seen>, utc_offset: i64) {
-        let place = self.frames.len() - 1;
-        let (Some(newest), Some(hash)) = (delivered.back(), self.hashes.last()) else { return };
-        self.overlaps |= delivered.iter().rev().any(|seen| seen.hash == *hash);
-        if *hash != newest.hash {
-            return;
-        }
-        let before = self.frames[..place].iter().zip(&self.hashes);
-        let before = before.rev().filter(|((_, frame), _)| frame.track == TrackKind::Video).map(|(_, hash)| *hash);
-        let same = before.zip(delivered.iter().rev().skip(1)).take(COMPARED).all(|(hash, seen)| hash == seen.hash);
-        let off = (self.frames[place].1.utc.0 + utc_offset - newest.utc.0).abs();
-        if same && off <= SAME_TIME {
-            self.recognised = Some(place);
+    /// Its newest frame is a picture: is it the newest that was delivered?
+    fn look_at(&mut self, picture: Picture, delivered: &VecDeque<Seen>) {
+        self.pictures.push(picture);
+        self.overlaps |= delivered.iter().rev().any(|seen| seen.looks.hash == picture.hash);
+        if is_newest(delivered.iter().rev().map(|seen| &seen.looks), self.pictures.iter().rev()) {
+            self.recognised = Some(self.frames.len() - 1);
         }
     }
 }
@@ -446,11 +426,11 @@ impl Current {
         let to = configuration.audio.as_ref().map_or(from, |audio| audio.timescale);
         self.upstream = joining.run;
         self.over = false;
-        self.offsets = Offsets { video, audio: rescale(video, from, to), utc: newest.utc.0 - picture.utc.0 };
+        self.offsets = Offsets { video, audio: rescale(video, from, to), utc: newest.looks.utc.0 - picture.utc.0 };
         if self.sound.is_none() {
             // None was delivered: what comes with the new pictures is new.
-            self.sound =
-                Some(Seen { hash: 0, decode_time: rescale(newest.decode_time, from, to), duration: 0, ..newest });
+            let looks = Picture { hash: 0, ..newest.looks };
+            self.sound = Some(Seen { looks, decode_time: rescale(newest.decode_time, from, to), duration: 0 });
         }
         self.seeks_sound = true;
         let sounds = joining.frames.iter().enumerate().filter(|(_, (_, frame))| frame.track == TrackKind::Audio);
@@ -468,7 +448,7 @@ impl Current {
 
     /// Whether a sound of the agent that took over is the one that was delivered last.
     fn is_newest_sound(&self, frame: &Frame) -> bool {
-        let Some(sound) = self.sound.filter(|sound| sound.hash == hash(frame)) else { return false };
+        let Some(sound) = self.sound.filter(|sound| sound.looks.hash == hash(&frame.payload)) else { return false };
         let second = self.configuration.audio.as_ref().map_or(0, |audio| i64::from(audio.timescale));
         (frame.decode_time + self.offsets.audio - sound.decode_time).abs() < second
     }

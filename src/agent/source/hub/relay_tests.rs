@@ -206,10 +206,17 @@ fn an_agent_that_began_anew_after_a_kill_leaves_its_real_gap() {
 
 #[test]
 fn an_overlapping_roll_out_is_not_seen() {
-    // The agent that takes over began at any picture of the group, dates pictures earlier or later, and is asked when it has
-    // more or less than what was delivered.
-    for (first, late, has) in [(0, 10_000, 80), (25, 60_000, 60), (50, -20_000, 61), (50, 10_000, 75), (0, 200_000, 60)]
-    {
+    // The agent that takes over began at any picture of the group, dates pictures earlier or later (much later, if it had to wait
+    // for its processor when it began), and is asked when it has more or less than what was delivered.
+    for (first, late, has) in [
+        (0, 10_000, 80),
+        (25, 60_000, 60),
+        (50, -20_000, 61),
+        (50, 10_000, 75),
+        (0, 200_000, 60),
+        (0, 6_200_000, 80),
+        (50, 7_500_000, 55),
+    ] {
         let (old, mut new) = (Agent::new(7, 0), Agent::new(8, first));
         new.late = late;
         let mut bench = Bench::new();
