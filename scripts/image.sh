@@ -30,6 +30,18 @@ mkdir -p "$cache"
 exec 9>"$cache/lock"
 flock 9
 export BUILDAH_ISOLATION=chroot
+
+# A container storage is one place on one disk: a copy of it, such as of another checkout's .cache, may have been made while it
+# was written to, and then has layers of which something is missing. So a copy is known by where it lies, and made anew.
+place=$(stat --format=%d:%i "$cache/storage" 2>/dev/null || true)
+if [ -n "$place" ] && [ "$place" != "$(cat "$cache/storage.place" 2>/dev/null)" ]; then
+    say "$cache/storage is a copy of another one: making it anew"
+    rm -rf --one-file-system "$cache/storage" "$cache/run" "$cache"/program.*
+fi
+if [ ! -d "$cache/storage" ]; then
+    mkdir "$cache/storage"
+    stat --format=%d:%i "$cache/storage" >"$cache/storage.place"
+fi
 buildah=(nice -n 10 buildah --root "$cache/storage" --runroot "$cache/run" --storage-driver overlay)
 
 # As Debian's own slim image: no documentation, no translations.
