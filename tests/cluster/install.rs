@@ -68,7 +68,8 @@ fn people_and_the_operator_may_do_what_their_roles_say(cluster: &Cluster) {
         ("watch secrets", false),
         ("create pods", false),
         ("create pods --subresource=exec", false),
-        ("delete persistentvolumeclaims", false),
+        // To change who owns one, as an edit of reclaimPolicy does.
+        ("delete persistentvolumeclaims", true),
         ("create roles.rbac.authorization.k8s.io", false),
         ("get nodes", false),
         ("create serviceaccounts --subresource=token", false),
