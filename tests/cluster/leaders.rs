@@ -14,6 +14,7 @@ use crate::support::wait;
 
 pub const TESTS: &[Test] = &[
     ("of_three_operators_one_leads", of_three_operators_one_leads),
+    ("a_killed_leader_is_followed_and_its_work_is_finished", a_killed_leader_is_followed_and_its_work_is_finished),
     ("what_a_stale_leader_had_in_flight_changes_nothing", what_a_stale_leader_had_in_flight_changes_nothing),
 ];
 
@@ -60,6 +61,48 @@ fn of_three_operators_one_leads(cluster: &Cluster) {
     assert_eq!(lease()["leaseTransitions"], transitions + 1);
     operators.remove(0).stop();
     assert_eq!(lease()["holderIdentity"], "", "and the last one, too");
+}
+
+fn a_killed_leader_is_followed_and_its_work_is_finished(cluster: &Cluster) {
+    const CAMERAS: usize = 30;
+    let namespace = "operator-killed";
+    let account = prepare(cluster, namespace);
+    let mut leader = account.leader("one", &[]);
+    let mut follower = account.operator("two", &[]);
+    cluster.apply(namespace, &format!("{CAMERA}---{SHOP}"));
+    wait("the leader to work", || cluster.get(namespace, "cronjob/default-retention"));
+    leader.await_quiet(6);
+    let before = children(cluster, namespace);
+    let lease = || cluster.get(NAMESPACE, "lease/camera-operator").unwrap()["spec"].clone();
+    let transitions = lease()["leaseTransitions"].as_i64().unwrap();
+
+    // `kill -9` in the middle of its work: some cameras have all that they need, some nothing, some a part.
+    let deployments = || cluster.list(namespace, "deployments", "app.kubernetes.io/component=camera").len() - 2;
+    let cameras: String =
+        (0..CAMERAS).map(|number| CAMERA.replace("name: door", &format!("name: more-{number}")) + "---").collect();
+    cluster.apply(namespace, &cameras);
+    wait("the leader to be at it", || (deployments() > 0).then_some(()));
+    leader.signal("KILL");
+    leader.await_end();
+    let (killed, done) = (std::time::Instant::now(), deployments());
+    follower.await_leading();
+    println!(
+        "hand-over after a kill: {:.1} s; {done} of {CAMERAS} cameras had their pod's object then",
+        killed.elapsed().as_secs_f64()
+    );
+    assert_eq!(lease()["leaseTransitions"], transitions + 1);
+    wait("all that was begun to be finished", || (deployments() == CAMERAS).then_some(()));
+    follower.await_quiet(CAMERAS + 6);
+    let after = children(cluster, namespace);
+    for (child, version) in &before {
+        assert_eq!(after.get(child), Some(version), "{child} was as it had to be");
+    }
+    for number in 0..CAMERAS {
+        for kind in ["serviceaccount", "configmap", "service", "deployment"] {
+            assert!(after.contains_key(&format!("{kind}/more-{number}-camera")), "{kind} of {number}");
+        }
+    }
+    follower.stop();
 }
 
 /// Lines of the API server's audit log of writes to an object of a namespace.

@@ -14,12 +14,14 @@ mod children;
 mod claims;
 mod clips;
 mod describe;
+mod fields;
 mod install;
 mod leaders;
 mod media;
 mod node;
 mod operator;
 mod pods;
+mod push;
 mod reports;
 mod retention;
 mod rollout;
@@ -101,9 +103,15 @@ fn main() -> ExitCode {
         node::TESTS,
         rollout::TESTS,
         install::TESTS,
+        fields::TESTS,
+        push::TESTS,
     ]
     .concat();
     trials.extend(group(&arguments, "pods", site::start, &with_node));
+    trials.push(Trial::test("every_field_of_a_spec_is_edited", || {
+        fields::every_field_of_a_spec_is_edited();
+        Ok(())
+    }));
     let conclusion = libtest_mimic::run(&arguments, trials);
     if conclusion.has_failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

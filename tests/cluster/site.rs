@@ -62,6 +62,11 @@ pub fn install(cluster: &Cluster) {
     INSTALLED.get_or_init(|| helm_upgrade(cluster, &[]));
 }
 
+/// Where the volumes of tests are on this machine.
+fn volumes(cluster: &Cluster) -> PathBuf {
+    cluster.kubeconfig().with_file_name("volumes")
+}
+
 /// A test's own part of the cluster.
 pub struct Site<'a> {
     pub cluster: &'a Cluster,
@@ -75,6 +80,12 @@ impl<'a> Site<'a> {
         cluster.namespace(namespace);
         let label = "pod-security.kubernetes.io/enforce=restricted";
         cluster.kubectl(&["label", "namespace", namespace, label]);
+        // What a run that failed has left on its volumes belongs to objects that are no more.
+        for volume in fs::read_dir(volumes(cluster)).into_iter().flatten().flatten() {
+            if volume.file_name().to_string_lossy().starts_with(&format!("{namespace}-")) {
+                fs::remove_dir_all(volume.path()).unwrap();
+            }
+        }
         Self { cluster, namespace: namespace.to_owned() }
     }
 
@@ -95,8 +106,13 @@ impl<'a> Site<'a> {
 
     /// The same for a claim of another class and size.
     pub fn volume_of(&self, archive: &str, class: &str, size: &str) -> PathBuf {
-        let name = format!("{}-{archive}", self.namespace);
-        let folder = self.cluster.kubeconfig().with_file_name("volumes").join(&name);
+        self.volume_for(&format!("{archive}-archive"), class, size)
+    }
+
+    /// A volume that the claim `claim` will be bound to.
+    pub fn volume_for(&self, claim: &str, class: &str, size: &str) -> PathBuf {
+        let name = format!("{}-{claim}", self.namespace);
+        let folder = volumes(self.cluster).join(&name);
         fs::create_dir_all(&folder).unwrap();
         // The kubelet gives it to the pod's group, as it does with any volume that is mounted.
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o770)).unwrap();
@@ -105,7 +121,7 @@ impl<'a> Site<'a> {
             "spec": {
                 "capacity": {"storage": size}, "accessModes": ["ReadWriteOnce"], "storageClassName": class,
                 "persistentVolumeReclaimPolicy": "Retain", "local": {"path": folder},
-                "claimRef": {"namespace": self.namespace, "name": format!("{archive}-archive")},
+                "claimRef": {"namespace": self.namespace, "name": claim},
                 "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [
                     {"key": "kubernetes.io/os", "operator": "In", "values": ["linux"]}
                 ]}]}}

@@ -106,7 +106,7 @@ fn relay(source: &str, output: &[&str]) -> Group {
 }
 
 /// Starts an nginx of our own with this configuration.
-pub fn nginx(folder: &Path, port: u16, configuration: &str) -> Group {
+pub fn nginx(folder: &Path, address: (&str, u16), configuration: &str) -> Group {
     let path = folder.join("nginx.conf");
     let text = format!("daemon off;\npid {0}/nginx.pid;\nerror_log {0}/error.log;\n{configuration}", folder.display());
     // A root's nginx would give its workers another user, who may not read a test's folder.
@@ -116,7 +116,7 @@ pub fn nginx(folder: &Path, port: u16, configuration: &str) -> Group {
     let mut command = Command::new("nginx");
     command.arg("-c").arg(path).arg("-p").arg(folder).arg("-e").arg(folder.join("error.log"));
     let group = Group::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()));
-    wait("nginx", || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
+    wait("nginx", || std::net::TcpStream::connect(address).ok());
     group
 }
 
@@ -129,7 +129,9 @@ pub fn rtmp_server(source: &str, folder: &Path, key: &str) -> Peer {
     );
     let (source, folder, target) =
         (source.to_owned(), folder.to_owned(), format!("rtmp://127.0.0.1:{port}/live/{key}"));
-    Peer::start(port, move || vec![nginx(&folder, port, &configuration), relay(&source, &["-f", "flv", &target])])
+    Peer::start(port, move || {
+        vec![nginx(&folder, ("127.0.0.1", port), &configuration), relay(&source, &["-f", "flv", &target])]
+    })
 }
 
 /// nginx that serves `<folder>/hls`, and an FFmpeg that writes a live playlist `live.m3u8` there.
@@ -148,7 +150,7 @@ pub fn hls_server(source: &str, folder: &Path) -> Peer {
         let playlist = folder.join("hls/live.m3u8");
         let output = ["-f", "hls", "-hls_time", "1", "-hls_list_size", "6", "-hls_flags", "delete_segments"];
         let output: Vec<&str> = output.into_iter().chain([playlist.to_str().unwrap()]).collect();
-        vec![nginx(&folder, port, &configuration), relay(&source, &output)]
+        vec![nginx(&folder, ("127.0.0.1", port), &configuration), relay(&source, &output)]
     })
 }
 

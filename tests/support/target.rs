@@ -20,6 +20,7 @@ pub struct RtmpServer {
     folder: TempDir,
     configuration: String,
     running: Option<Group>,
+    address: String,
     /// Where it listens.
     pub port: u16,
 }
@@ -27,6 +28,11 @@ pub struct RtmpServer {
 impl RtmpServer {
     /// Starts one that takes this key.
     pub fn start(key: &str) -> Self {
+        Self::start_at("127.0.0.1", key)
+    }
+
+    /// Starts one at another address of this machine, that takes each of these keys, separated by `|`.
+    pub fn start_at(address: &str, keys: &str) -> Self {
         let (port, asked) = (free_port(), free_port());
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("recorded")).unwrap();
@@ -34,19 +40,27 @@ impl RtmpServer {
             "load_module /usr/lib/nginx/modules/ngx_rtmp_module.so;\nevents {{}}\n\
              http {{ client_body_temp_path {0}/body; proxy_temp_path {0}/proxy; fastcgi_temp_path {0}/fastcgi; \
              uwsgi_temp_path {0}/uwsgi; scgi_temp_path {0}/scgi; access_log {0}/asked.log;\n\
-             server {{ listen 127.0.0.1:{asked}; location / {{ if ($arg_name != \"{key}\") {{ return 403; }} return 204; }} }} }}\n\
-             rtmp {{ server {{ listen 127.0.0.1:{port}; application live {{ live on; record all; record_unique on; \
+             server {{ listen 127.0.0.1:{asked}; location / {{ if ($arg_name !~ \"^({keys})$\") {{ return 403; }} return 204; }} }} }}\n\
+             rtmp {{ server {{ listen {address}:{port}; application live {{ live on; record all; record_unique on; \
              record_path {0}/recorded; notify_method get; on_publish http://127.0.0.1:{asked}/; }} }} }}\n",
             folder.path().display()
         );
-        let mut server = Self { folder, configuration, running: None, port };
+        let mut server = Self { folder, configuration, running: None, address: address.to_owned(), port };
         server.restart();
         server
     }
 
+    /// Takes these keys from now on, and no others; sessions that stand are cut.
+    pub fn take(&mut self, keys: &str) {
+        let (before, after) = self.configuration.split_once("\"^(").unwrap();
+        let (_, after) = after.split_once(")$\"").unwrap();
+        self.configuration = format!("{before}\"^({keys})$\"{after}");
+        self.restart();
+    }
+
     /// The URL without the key.
     pub fn url(&self) -> String {
-        format!("rtmp://127.0.0.1:{}/live", self.port)
+        format!("rtmp://{}:{}/live", self.address, self.port)
     }
 
     /// Kills it as a power cut would.
@@ -57,7 +71,7 @@ impl RtmpServer {
     /// Back after [`Self::kill`].
     pub fn restart(&mut self) {
         self.kill();
-        self.running = Some(nginx(self.folder.path(), self.port, &self.configuration));
+        self.running = Some(nginx(self.folder.path(), (&self.address, self.port), &self.configuration));
     }
 
     /// Takes nothing any more; what stands, stands.
