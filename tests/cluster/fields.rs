@@ -248,7 +248,8 @@ fn cameras(at: &Addresses) -> Vec<Vec<Edit>> {
 fn outputs(at: &Addresses) -> Vec<Vec<Edit>> {
     use Then::{Ends, Refused, Replaces, Stays};
     let hls = json!({"output": {"hls": {"segmentDuration": "3s", "playlistSegments": 7, "lowLatency": true,
-        "partDuration": "600ms"}}, "audio": {"codec": "None"}});
+        "partDuration": "600ms"}}, "audio": {"codec": "None"},
+        "fallback": {"after": "3s", "text": "edited"}});
     let push = json!({"output": {"push": {"reconnect": {"initialDelay": "300ms", "maxDelay": "3s", "maxAttempts": 88},
         "youtube": {"videoId": "jfKfPfyJRdk"}}}, "audio": {"codec": "AAC", "bitRate": "96k"}});
     let archive = json!({"minFree": "2Mi", "reclaimPolicy": "Delete", "claim": {"size": "2Gi"},
@@ -272,6 +273,8 @@ fn outputs(at: &Addresses) -> Vec<Vec<Edit>> {
                         "\"segmentMs\":3000,\"playlistSegments\":7,\"lowLatency\":true,\"partMs\":600",
                     ),
                     ("configmap/front-camera", "\"audio\":false"),
+                    ("configmap/front-camera", "\"afterMs\":3000"),
+                    ("configmap/front-camera", "\"text\":\"edited\""),
                 ],
             ),
             edit(
