@@ -71,6 +71,7 @@ fn live(name: &str) -> Unit {
         part_ms: 500,
         audio: true,
         fallback: None,
+        video: None,
     };
     unit(ObjectKind::Stream, name, Work::Hls(work))
 }
@@ -81,6 +82,7 @@ fn recording(name: &str) -> Unit {
         archive: key("default"),
         mode: RecordMode::Continuous { segment_ms: 60_000 },
         audio: true,
+        video: None,
         retention: RetentionRules::default(),
         adopt: false,
     };

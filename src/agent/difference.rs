@@ -87,6 +87,7 @@ mod tests {
             part_ms: 500,
             audio: true,
             fallback: None,
+            video: None,
         });
         Unit { object, uid: name.into(), generation: 1, work }
     }

@@ -19,4 +19,5 @@ pub mod retention_tally;
 pub mod sidecar;
 pub mod source;
 pub mod supervisor;
+pub mod transcode;
 pub mod unit;

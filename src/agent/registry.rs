@@ -19,6 +19,7 @@ use super::output::snapshot::Snapshots;
 use super::retention::Retention;
 use super::source::guard::Guard;
 use super::source::turns::Turns;
+use super::transcode::encoders::Encoders;
 use crate::archive::lock::Holder;
 use crate::archive::{Archive, ArchiveError, WeakArchive};
 use crate::plan::unit::{DeclaredRecording, ObjectKey};
@@ -135,6 +136,8 @@ pub struct Registry {
     pub source_guard: Guard,
     /// The thread on which sources are read.
     pub turns: Turns,
+    /// Which encoders work on this machine.
+    pub encoders: Encoders,
 }
 
 /// Archives that somebody in this process still has open: opening one again shares it, instead of failing at our own lock.

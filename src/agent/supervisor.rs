@@ -299,6 +299,7 @@ mod tests {
             part_ms: 500,
             audio: true,
             fallback: None,
+            video: None,
         };
         Unit {
             object: ObjectRef { kind, key: ObjectKey::new("default", name) },

@@ -9,7 +9,7 @@ use super::duration::{self, Duration};
 use super::quantity::{self, Quantity};
 use super::reference::{self, ObjectReference};
 use super::rule::exactly_one_of;
-use super::stream::Audio;
+use super::stream::{Audio, Video};
 
 /// What is wanted of a recording.
 #[derive(CustomResource, Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
@@ -55,6 +55,9 @@ pub struct RecordingSpec {
     /// What may be deleted, and when. Default: nothing is ever deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retention: Option<Retention>,
+    /// What becomes of the pictures. Default: recorded as the camera makes them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub video: Option<Video>,
     /// What becomes of the sound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audio: Option<Audio>,

@@ -13,9 +13,11 @@ use super::rule::{exactly_one_of, rule};
 
 mod fallback;
 mod push;
+mod video;
 
 pub use fallback::{Fallback, FallbackStatus};
 pub use push::{PushOutput, PushStatus, YouTube};
+pub use video::{HlsRendition, Video, VideoCodec, VideoEncoder, VideoPreset};
 
 /// What is wanted of a stream.
 #[derive(CustomResource, Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
@@ -47,23 +49,45 @@ pub use push::{PushOutput, PushStatus, YouTube};
     "must not hold audio with output.mjpeg, which carries no sound: leave audio out"
 ))]
 #[x_kube(validation = rule(
-    "!(has(self.output.hls) && has(self.pod))",
-    "must not hold pod with output.hls, which is made in the pod of the camera: write pod into the Camera"
+    "!(has(self.output.hls) && has(self.pod)) || (has(self.video) && has(self.video.codec) && self.video.codec != 'Copy')",
+    "must not hold pod with output.hls without video, which is made in the pod of the camera: write pod into the Camera"
 ))]
 #[x_kube(validation = rule(
     "!(has(self.output.mjpeg) && has(self.fallback))",
     "must not hold fallback with output.mjpeg, which shows the last picture on: leave fallback out"
 ))]
 #[x_kube(validation = rule(
-    "has(self.output.push) || !has(self.audio) || ((!has(self.audio.codec) || self.audio.codec in ['Auto', 'None']) && \
+    "has(self.output.push) || !has(self.audio) || ((!has(self.audio.codec) || self.audio.codec in ['Auto', 'Copy', 'None']) && \
      !has(self.audio.bitRate))",
-    "must hold audio with codec Auto or None and without bitRate, but for output.push: HLS carries the camera's sound as it is"
+    "must hold audio with codec Auto, Copy or None and without bitRate, but for output.push: HLS carries the camera's sound as it is"
+))]
+#[x_kube(validation = rule(
+    "!(has(self.output.mjpeg) && has(self.video))",
+    "must not hold video with output.mjpeg, which is always JPEG: write width, framesPerSecond and quality into output.mjpeg"
+))]
+#[x_kube(validation = rule(
+    "!(has(self.output.hls) && has(self.output.hls.renditions)) || \
+     (has(self.video) && has(self.video.codec) && self.video.codec != 'Copy')",
+    "must hold video that encodes with output.hls.renditions: add video: {codec: H264}"
+))]
+#[x_kube(validation = rule(
+    "!(has(self.output.hls) && has(self.output.hls.renditions) && has(self.video)) || \
+     !(has(self.video.width) || has(self.video.height) || has(self.video.bitRate) || has(self.video.crf))",
+    "must not hold width, height, bitRate or crf in video with output.hls.renditions: write them into each rendition"
+))]
+#[x_kube(validation = rule(
+    "!(has(self.output.push) && self.output.push.url.startsWith('rtmp') && has(self.video) && has(self.video.codec) && \
+     self.video.codec == 'H265')",
+    "must not hold video with codec H265 for an RTMP target, which does not take it: write codec: H264"
 ))]
 pub struct StreamSpec {
     /// The camera whose pictures are sent.
     pub camera_ref: ObjectReference,
     /// What is made of them: exactly one of the fields below.
     pub output: StreamOutput,
+    /// What becomes of the pictures; HLS and push only. Default: sent as the camera makes them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub video: Option<Video>,
     /// What becomes of the sound; HLS and push only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audio: Option<StreamAudio>,
@@ -74,7 +98,7 @@ pub struct StreamSpec {
     /// Whether to stop the output. The camera and other outputs go on. Default: false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
-    /// What is asked of the stream's pod in a cluster; Motion JPEG and push only, because HLS is made in the camera's pod.
+    /// What is asked of the stream's pod in a cluster; HLS without video has none, because it is made in the camera's pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod: Option<PodOverrides>,
 }
@@ -84,13 +108,13 @@ pub struct StreamSpec {
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = exactly_one_of(&["hls", "mjpeg", "push"], "must hold exactly one of hls, mjpeg and push, such as hls: {}"))]
 pub struct StreamOutput {
-    /// HLS (RFC 8216) without re-encoding: for browsers, phones and television sets.
+    /// HLS (RFC 8216): for browsers, phones and television sets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hls: Option<HlsOutput>,
     /// Motion JPEG over HTTP: for an img element, and whatever is too simple for HLS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mjpeg: Option<MjpegOutput>,
-    /// Sent to a server of somebody else, such as YouTube or MediaMTX, without re-encoding the pictures.
+    /// Sent to a server of somebody else, such as YouTube or MediaMTX.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub push: Option<PushOutput>,
 }
@@ -119,6 +143,13 @@ pub struct HlsOutput {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = duration::between("200ms", "2s", "500ms"))]
     pub part_duration: Option<Duration>,
+    /// Several sizes and qualities of the same pictures, best first: index.m3u8 lists them, and players choose between them as
+    /// their network allows. The camera's pictures are decoded once for all. Needs video with a codec. Default: one, of what
+    /// video says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 6))]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub renditions: Vec<HlsRendition>,
 }
 
 /// Motion JPEG.
@@ -150,7 +181,7 @@ pub struct MjpegOutput {
 ))]
 pub struct StreamAudio {
     /// Auto: copied where the output can carry it, else encoded as AAC; RTMP targets want sound, so that a camera without any
-    /// is sent with silence. Copy: as the camera sends it, never encoded; push only. AAC: encoded; push only. None: left out.
+    /// is sent with silence. Copy: as the camera sends it, never encoded. AAC: encoded; push only. None: left out.
     /// Default: Auto.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub codec: Option<StreamAudioCodec>,

@@ -11,6 +11,7 @@ use crate::archive::retention_run::RetentionOutcome;
 #[derive(OpenApi)]
 #[openapi(paths(
     live_playlist,
+    live_rendition,
     live_mjpeg,
     live_snapshot,
     hour_playlist,
@@ -26,7 +27,7 @@ pub(super) struct MediaDocument;
 
 #[utoipa::path(
     get, path = "/live/{ns}/{stream}/index.m3u8", tag = "Live",
-    summary = "A stream as HLS (RFC 8216); low latency where the stream asks for it. Any origin may read it.",
+    summary = "A stream as HLS (RFC 8216); low latency where the stream asks for it. Of a stream with renditions, the multivariant playlist of them. Any origin may read it.",
     params(
         ("ns" = String, Path, description = "Namespace"), ("stream" = String, Path, description = "Name of the stream"),
         ("_HLS_msn" = Option<u64>, Query, description = "Low latency: wait for this media sequence number"),
@@ -40,6 +41,24 @@ pub(super) struct MediaDocument;
 )]
 #[allow(dead_code, reason = "carries the description")]
 fn live_playlist() {}
+
+#[utoipa::path(
+    get, path = "/live/{ns}/{stream}/{rendition}/index.m3u8", tag = "Live",
+    summary = "A rendition of a stream as HLS: what index.m3u8 of a stream with output.hls.renditions lists.",
+    params(
+        ("ns" = String, Path, description = "Namespace"), ("stream" = String, Path, description = "Name of the stream"),
+        ("rendition" = String, Path, description = "Name of the rendition", example = "720p"),
+        ("_HLS_msn" = Option<u64>, Query, description = "Low latency: wait for this media sequence number"),
+        ("_HLS_part" = Option<u64>, Query, description = "Low latency: and for this part of it"),
+    ),
+    responses(
+        (status = 200, description = "Playlist", content_type = "application/vnd.apple.mpegurl"),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "No video yet; the reason says why", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+#[allow(dead_code, reason = "carries the description")]
+fn live_rendition() {}
 
 #[utoipa::path(
     get, path = "/live/{ns}/{stream}/stream.mjpeg", tag = "Live",

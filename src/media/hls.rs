@@ -7,6 +7,7 @@ use crate::media::frame::UtcMicros;
 
 pub mod lint;
 pub mod lint_headers;
+pub mod lint_multivariant;
 
 /// The content type of a playlist (RFC 8216 §4).
 pub const CONTENT_TYPE: &str = "application/vnd.apple.mpegurl";
@@ -121,7 +122,7 @@ impl MediaPlaylist {
     }
 }
 
-/// The only variant of a multivariant playlist.
+/// A variant of a multivariant playlist.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Variant {
     /// Where its media playlist is.
@@ -140,13 +141,21 @@ pub struct Variant {
     pub independent_segments: bool,
 }
 
+/// A multivariant playlist with these variants, which show the same.
+pub fn write_multivariant(variants: &[Variant]) -> String {
+    let mut out = String::from("#EXTM3U\n#EXT-X-VERSION:6\n");
+    if variants.iter().all(|variant| variant.independent_segments) {
+        out.push_str("#EXT-X-INDEPENDENT-SEGMENTS\n");
+    }
+    for variant in variants {
+        variant.write_to(&mut out);
+    }
+    out
+}
+
 impl Variant {
-    /// A multivariant playlist with this variant.
-    pub fn write(&self) -> String {
-        let mut out = String::from("#EXTM3U\n#EXT-X-VERSION:6\n");
-        if self.independent_segments {
-            out.push_str("#EXT-X-INDEPENDENT-SEGMENTS\n");
-        }
+    fn write_to(&self, out: &mut String) {
+        // Writing to a string cannot fail.
         let _ = write!(
             out,
             "#EXT-X-STREAM-INF:BANDWIDTH={},AVERAGE-BANDWIDTH={}",
@@ -165,7 +174,6 @@ impl Variant {
             let _ = write!(out, ",FRAME-RATE={}.{:03}", self.frame_rate_milli / 1000, self.frame_rate_milli % 1000);
         }
         let _ = writeln!(out, "\n{}", self.uri);
-        out
     }
 }
 
@@ -234,7 +242,10 @@ mod tests {
             frame_rate_milli: 25_000,
             independent_segments: true,
         };
-        insta::assert_snapshot!(variant.write());
-        assert_eq!(m3u8_rs::parse_master_playlist_res(variant.write().as_bytes()).unwrap().variants.len(), 1);
+        insta::assert_snapshot!(write_multivariant(std::slice::from_ref(&variant)));
+        let small = Variant { uri: "360p/index.m3u8".into(), independent_segments: false, ..variant.clone() };
+        let both = write_multivariant(&[variant, small]);
+        assert!(!both.contains("INDEPENDENT-SEGMENTS"), "not of all");
+        assert_eq!(m3u8_rs::parse_master_playlist_res(both.as_bytes()).unwrap().variants.len(), 2);
     }
 }

@@ -1,5 +1,5 @@
 //! The grouping of a cluster: which agent (pod) runs which units. One agent for each Camera (its connection and the Streams
-//! that only repackage it), one for each Stream that has work of its own (Motion JPEG, a push), one for each Archive (all its
+//! that only repackage it), one for each Stream that has work of its own (Motion JPEG, a push, encoding), one for each Archive (all its
 //! Recordings). Pure, and of one owner at a time, so that a thousand cameras cost no more to plan than the one that changed.
 //!
 //! The pods themselves are made from these plans in `operator::build`.
@@ -20,7 +20,7 @@ use super::unit::{
 };
 use crate::api::archive::{Claim, ReclaimPolicy};
 use crate::api::pod::PodOverrides;
-use crate::api::stream::PushOutput;
+use crate::api::stream::{PushOutput, Video};
 use crate::api::{Archive, Camera, DEFAULT_ARCHIVE, Stream};
 
 /// How much a viewer's agent keeps of a camera that another agent is connected to: enough for the way between the two. The
@@ -100,8 +100,8 @@ pub enum Volume {
     Existing(String),
 }
 
-/// The object whose agent runs the unit of `object`, whether or not that agent is there: a Camera's, an Archive's, a push's or a
-/// Motion JPEG Stream's own; an HLS Stream's camera; a Recording's archive. `None` when there is no such object.
+/// The object whose agent runs the unit of `object`, whether or not that agent is there: a Camera's, an Archive's, or a
+/// Stream's own that has work of its own; any other Stream's camera; a Recording's archive. `None` when there is no such object.
 pub fn host(index: &Index, object: &ObjectRef) -> Option<ObjectRef> {
     let objects = index.objects();
     let key = &object.key;
@@ -160,7 +160,8 @@ pub fn agent_plan(index: &Index, owner: &ObjectRef, cluster: &Cluster) -> Option
 /// Whether a stream's work is done by an agent of its own.
 fn has_agent(stream: &Stream) -> bool {
     let output = &stream.spec.output;
-    output.mjpeg.is_some() || output.push.is_some()
+    let encodes = stream.spec.video.as_ref().is_some_and(Video::encodes);
+    output.mjpeg.is_some() || output.push.is_some() || encodes
 }
 
 fn camera_outcome(camera: &Camera, key: &ObjectKey) -> Result<Unit, Refusal> {

@@ -331,3 +331,40 @@ fn a_push_has_an_agent_that_never_overlaps_and_sees_its_key_and_nothing_else() {
     let readers = camera.plan.access.as_ref().map(|access| access.control.clone()).unwrap_or_default();
     assert!(readers.contains(&agent_subject(ObjectKind::Stream, &ObjectKey::new("shop", "door-push"))), "{readers:?}");
 }
+
+#[test]
+fn a_stream_that_encodes_has_a_pod_of_its_own_with_its_devices() {
+    let text = [
+        object(
+            "Camera",
+            "door",
+            "{source: {v4l2: {device: /dev/video0}}, pod: {deviceResources: [{name: squat.ai/video}]}}",
+        ),
+        object(
+            "Stream",
+            "door",
+            "{cameraRef: {name: door}, output: {hls: {renditions: [{name: full}, {name: small, width: 320}]}}, \
+             video: {codec: H264, encoder: VAAPI}, pod: {deviceResources: [{name: gpu.intel.com/i915}]}}",
+        ),
+        object("Stream", "copied", "{cameraRef: {name: door}, output: {hls: {}}}"),
+        object(
+            "Stream",
+            "pushed",
+            "{cameraRef: {name: door}, output: {push: {url: 'rtmp://h/live'}}, video: {codec: H264}}",
+        ),
+    ];
+    let index = index(&text.concat());
+    let camera = planned(&index, ObjectKind::Camera, "door");
+    assert_eq!(units(&camera), ["Camera door"], "what encodes is not in the camera's pod");
+    let stream = planned(&index, ObjectKind::Stream, "door");
+    assert_eq!(units(&stream), ["Camera door", "Stream door"]);
+    assert_eq!((stream.rollout, stream.reads_agents), (Rollout::Overlap, true));
+    assert_eq!(stream.overrides.device_resources[0].name, "gpu.intel.com/i915");
+    let subject = agent_subject(ObjectKind::Stream, &ObjectKey::new("shop", "door"));
+    let readers = camera.plan.access.as_ref().map(|access| access.control.clone()).unwrap_or_default();
+    assert!(readers.contains(&subject), "it may read the camera: {readers:?}");
+    // Motion JPEG is no reason to wait any more, where it is encoded.
+    assert_eq!(reason(&index, ObjectKind::Stream, "door"), None);
+    assert_eq!(reason(&index, ObjectKind::Stream, "pushed"), None);
+    assert_eq!(reason(&index, ObjectKind::Stream, "copied"), Some(Reason::CodecNotCarried));
+}

@@ -43,6 +43,8 @@ pub const AUDIO_BIT_RATE: &str = "128k";
 pub const FALLBACK_AFTER: &str = "2s";
 /// `Stream` `fallback.text`.
 pub const FALLBACK_TEXT: &str = "Back soon";
+/// `Stream` and `Recording` `video.keyFrameInterval`.
+pub const KEY_FRAME_INTERVAL: &str = "2s";
 /// `Recording` `continuous.segmentDuration`.
 pub const FILE_DURATION: &str = "60s";
 /// `Recording` `clip.duration`.
@@ -85,6 +87,11 @@ mod tests {
             ("Stream", "fallback.after", FALLBACK_AFTER.into()),
             ("Stream", "fallback.text", FALLBACK_TEXT.into()),
             ("Recording", "audio.codec", "Auto".into()),
+            ("Stream", "video.codec", "Copy".into()),
+            ("Stream", "video.preset", "VeryFast".into()),
+            ("Stream", "video.encoder", "Auto".into()),
+            ("Stream", "video.keyFrameInterval", KEY_FRAME_INTERVAL.into()),
+            ("Recording", "video.keyFrameInterval", KEY_FRAME_INTERVAL.into()),
             ("Stream", "output.hls.segmentDuration", SEGMENT_DURATION.into()),
             ("Stream", "output.hls.playlistSegments", number(PLAYLIST_SEGMENTS)),
             ("Stream", "output.hls.lowLatency", LOW_LATENCY.to_string()),

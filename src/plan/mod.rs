@@ -12,4 +12,5 @@ pub mod read;
 pub mod report;
 pub mod resolve;
 pub mod status;
+pub mod transcode;
 pub mod unit;

@@ -8,6 +8,7 @@ use super::capability::{Carrier, known_video_codec};
 use super::defaults;
 use super::objects::{Objects, archive_of, stable_uid};
 use super::report::Reason;
+use super::transcode::{Encoder, Preset, Rendition, Transcode};
 use super::unit::{
     ArchivePlan, Credentials, DeclaredRecording, Engine, Fallback, Hls, Ingest, Location, Mjpeg, ObjectKey, ObjectKind,
     ObjectRef, Plan, Push, PushAudio, Reconnect, Record, RecordMode, RetentionRules, RetentionSchedule, RtspTransport,
@@ -16,8 +17,12 @@ use super::unit::{
 use crate::api::camera::{self, V4l2Format};
 use crate::api::recording::Retention;
 use crate::api::reference::{PASSWORD_KEY, SecretKeyReference, SecretReference, USERNAME_KEY};
-use crate::api::stream::{self, Audio, AudioCodec, HlsOutput, MjpegOutput, PushOutput, StreamAudio, StreamAudioCodec};
+use crate::api::stream::{
+    self, Audio, AudioCodec, HlsOutput, HlsRendition, MjpegOutput, PushOutput, StreamAudio, StreamAudioCodec, Video,
+    VideoCodec, VideoEncoder, VideoPreset,
+};
 use crate::api::{Archive, Camera, Duration, Quantity, Recording, Stream};
+use crate::media::frame::Codec;
 
 /// What a plan depends on beside the objects.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -164,19 +169,23 @@ pub(super) fn stream_unit(stream: &Stream, key: &ObjectKey, objects: &Objects) -
     let output = &stream.spec.output;
     let audio = stream.spec.audio.clone().unwrap_or_default();
     let fallback = stream.spec.fallback.as_ref().map(|wanted| fallback(wanted, &camera_key));
+    let renditions = output.hls.as_ref().map(|hls| hls.renditions.as_slice()).unwrap_or_default();
+    let video = transcode(stream.spec.video.as_ref(), renditions);
+    let encoded = video.as_ref().map(|video| video.codec);
     let (carrier, work) = if let Some(output) = &output.hls {
         let audio = audio.codec.unwrap_or_default() != StreamAudioCodec::None;
-        (Carrier::Hls, Work::Hls(Hls { fallback, ..hls(output, camera_key, audio) }))
+        (Carrier::Hls, Work::Hls(Hls { video, fallback, ..hls(output, camera_key, audio) }))
     } else if let Some(output) = &output.mjpeg {
         (Carrier::Mjpeg, Work::Mjpeg(mjpeg(output, camera_key)))
     } else if let Some(output) = &output.push {
         let unknown = || unspecified("spec.output.push.url must begin with rtmp://, rtmps://, rtsp:// or srt://");
         let carrier = Carrier::of_push(&output.url).ok_or_else(unknown)?;
-        (carrier, Work::Push(Push { fallback, ..push(output, camera_key, &audio) }))
+        (carrier, Work::Push(Push { video, fallback, ..push(output, camera_key, &audio) }))
     } else {
         return Err(unspecified("spec.output must hold exactly one of hls, mjpeg and push"));
     };
-    if let Some(message) = known_video_codec(&camera.spec.source).and_then(|codec| carrier.refusal(codec)) {
+    let sent = encoded.or_else(|| known_video_codec(&camera.spec.source));
+    if let Some(message) = sent.and_then(|codec| carrier.refusal(codec)) {
         return Err((Reason::CodecNotCarried, message));
     }
     Ok(unit(ObjectKind::Stream, stream, key, work))
@@ -217,6 +226,7 @@ pub(super) fn recording_unit(
         archive,
         mode,
         audio: has_audio(recording.spec.audio.as_ref()),
+        video: transcode(recording.spec.video.as_ref(), &[]),
         retention: retention_rules(recording.spec.retention.as_ref()),
         adopt: recording.spec.adopt.unwrap_or(false),
     });
@@ -277,6 +287,61 @@ fn hls(output: &HlsOutput, camera: ObjectKey, audio: bool) -> Hls {
         part_ms: milliseconds(output.part_duration.as_ref(), defaults::PART_DURATION),
         audio,
         fallback: None,
+        video: None,
+    }
+}
+
+/// How pictures are encoded; `None` where they are not. Without named renditions there is one, of what `video` says.
+fn transcode(video: Option<&Video>, renditions: &[HlsRendition]) -> Option<Transcode> {
+    let video = video.filter(|video| video.encodes())?;
+    let bit_rate = |quantity: &Option<Quantity>| quantity.as_ref().map(Quantity::value);
+    let mut renditions: Vec<Rendition> = renditions
+        .iter()
+        .map(|rendition| Rendition {
+            name: rendition.name.clone(),
+            width: rendition.width,
+            height: rendition.height,
+            bit_rate: bit_rate(&rendition.bit_rate),
+            crf: rendition.crf,
+        })
+        .collect();
+    if renditions.is_empty() {
+        renditions.push(Rendition {
+            name: String::new(),
+            width: video.width,
+            height: video.height,
+            bit_rate: bit_rate(&video.bit_rate),
+            crf: video.crf,
+        });
+    }
+    Some(Transcode {
+        codec: if video.codec == Some(VideoCodec::H265) { Codec::H265 } else { Codec::H264 },
+        frames_per_second: video.frames_per_second,
+        preset: preset(video.preset.unwrap_or_default()),
+        key_frame_interval_ms: milliseconds(video.key_frame_interval.as_ref(), defaults::KEY_FRAME_INTERVAL),
+        threads: video.threads,
+        encoder: match video.encoder.unwrap_or_default() {
+            VideoEncoder::Auto => Encoder::Auto,
+            VideoEncoder::Software => Encoder::Software,
+            VideoEncoder::Vaapi => Encoder::Vaapi,
+            VideoEncoder::Nvenc => Encoder::Nvenc,
+            VideoEncoder::V4l2M2m => Encoder::V4l2M2m,
+        },
+        renditions,
+    })
+}
+
+const fn preset(preset: VideoPreset) -> Preset {
+    match preset {
+        VideoPreset::UltraFast => Preset::UltraFast,
+        VideoPreset::SuperFast => Preset::SuperFast,
+        VideoPreset::VeryFast => Preset::VeryFast,
+        VideoPreset::Faster => Preset::Faster,
+        VideoPreset::Fast => Preset::Fast,
+        VideoPreset::Medium => Preset::Medium,
+        VideoPreset::Slow => Preset::Slow,
+        VideoPreset::Slower => Preset::Slower,
+        VideoPreset::VerySlow => Preset::VerySlow,
     }
 }
 
@@ -303,6 +368,7 @@ fn push(output: &PushOutput, camera: ObjectKey, audio: &StreamAudio) -> Push {
             StreamAudioCodec::None => PushAudio::None,
         },
         audio_bit_rate: bytes(audio.bit_rate.as_ref(), defaults::AUDIO_BIT_RATE),
+        video: None,
         reconnect: reconnect(output.reconnect.as_ref()),
         camera,
         fallback: None,

@@ -7,6 +7,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::transcode::Transcode;
+
 /// The version of the plan's JSON that this program writes. Agents read this one and the one before.
 pub const PLAN_VERSION: i32 = 1;
 
@@ -201,7 +203,7 @@ pub struct Unit {
 pub enum Work {
     /// The one connection to a camera.
     Ingest(Ingest),
-    /// A stream as HLS, by copy.
+    /// A stream as HLS.
     Hls(Hls),
     /// A stream as Motion JPEG.
     Mjpeg(Mjpeg),
@@ -395,7 +397,7 @@ pub enum RtspTransport {
     Udp,
 }
 
-/// HLS by copy from the hub.
+/// HLS from the hub.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Hls {
@@ -411,6 +413,9 @@ pub struct Hls {
     pub part_ms: u64,
     /// Whether sound is carried.
     pub audio: bool,
+    /// How pictures are encoded; absent = by copy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub video: Option<Transcode>,
     /// What is shown while the camera is away; absent = nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fallback: Option<Fallback>,
@@ -443,7 +448,7 @@ pub struct Mjpeg {
     pub width: Option<i32>,
 }
 
-/// A push from the hub; pictures are never re-encoded.
+/// A push from the hub.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Push {
@@ -461,6 +466,9 @@ pub struct Push {
     pub audio: PushAudio,
     /// Bits a second of sound that is encoded.
     pub audio_bit_rate: u64,
+    /// How pictures are encoded; absent = by copy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub video: Option<Transcode>,
     /// What happens between attempts.
     pub reconnect: Reconnect,
     /// What is sent while the camera is away; absent = nothing.
@@ -494,6 +502,9 @@ pub struct Record {
     pub mode: RecordMode,
     /// Whether sound is recorded.
     pub audio: bool,
+    /// How pictures are encoded; absent = by copy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub video: Option<Transcode>,
     /// What may be deleted, and when.
     pub retention: RetentionRules,
     /// Whether to take over the folder that another owner left.

@@ -9,7 +9,7 @@ use crate::support::camera::Camera;
 use crate::support::program::Program;
 use crate::support::{hls, manifest, wait};
 
-fn chromium() -> Option<PathBuf> {
+pub fn chromium() -> Option<PathBuf> {
     ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"]
         .map(PathBuf::from)
         .into_iter()

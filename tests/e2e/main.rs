@@ -30,4 +30,5 @@ mod retention;
 mod secrets;
 mod slate;
 mod time;
+mod transcode;
 mod viewers;

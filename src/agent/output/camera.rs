@@ -6,13 +6,13 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::agent::hub::{Event, Hub, Pace, Reach, Reader};
-use crate::agent::registry::Registry;
+use crate::agent::registry::Table;
 use crate::plan::unit::ObjectKey;
 
 /// A place in the camera's hub, whichever that is.
 #[derive(Debug)]
 pub struct CameraFrames<'a> {
-    registry: &'a Registry,
+    hubs: &'a Table<Hub>,
     camera: &'a ObjectKey,
     pace: Pace,
     hub: Option<Arc<Hub>>,
@@ -21,8 +21,8 @@ pub struct CameraFrames<'a> {
 
 impl<'a> CameraFrames<'a> {
     /// Reads a camera that may not be there yet, at this pace.
-    pub const fn new(registry: &'a Registry, camera: &'a ObjectKey, pace: Pace) -> Self {
-        Self { registry, camera, pace, hub: None, reader: None }
+    pub const fn new(hubs: &'a Table<Hub>, camera: &'a ObjectKey, pace: Pace) -> Self {
+        Self { hubs, camera, pace, hub: None, reader: None }
     }
 
     /// What has come since the last call, waiting until there is something; empty when the camera's unit has ended. Another may
@@ -36,7 +36,7 @@ impl<'a> CameraFrames<'a> {
                 self.reader = None;
                 return Vec::new();
             }
-            let hub = self.registry.hubs.wait_for_other(self.camera, self.hub.as_ref()).await;
+            let hub = self.hubs.wait_for_other(self.camera, self.hub.as_ref()).await;
             self.reader = Some(subscribe(&hub, self.pace));
             self.hub = Some(hub);
         }

@@ -4,7 +4,7 @@
 pub mod camera;
 pub mod decoder;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 pub mod hls;
 pub mod live_mp4;
 pub mod mjpeg;

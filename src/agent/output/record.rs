@@ -21,9 +21,11 @@ use floor::{Floor, PATIENCE, Recorded, Sifted};
 use meter::Meter;
 use sink::Sink;
 
-use crate::agent::hub::{Event, Hub, Pace, Reach, Reader};
+use crate::agent::hub::{Event, Hub, Limits, Pace, Reach, Reader};
+use crate::agent::output::camera::CameraFrames;
 use crate::agent::registry::Table;
 use crate::agent::retention::reason_of;
+use crate::agent::transcode::{Encode, Renditions};
 use crate::agent::unit::UnitContext;
 use crate::archive::clip::{DEADLINE_REACHED, STOPPED};
 use crate::archive::cut::{Input, Rules};
@@ -40,6 +42,10 @@ const GATHER: Duration = Duration::from_millis(600);
 /// kill loses is at most a second at ten pictures a second.
 const FLUSH: Duration = Duration::from_millis(100);
 const PACE: Pace = Pace::Pauses(GATHER);
+/// What is encoded is handed to the encoder so often.
+const ENCODED_PACE: Pace = Pace::Pauses(Duration::from_millis(100));
+/// Encoded pictures that wait for a slow disk.
+const RING: Limits = Limits { duration_micros: 10_000_000, bytes: 32 << 20 };
 /// How long to wait before the disk is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 /// How long to wait before a folder that belongs to another is tried again.
@@ -69,11 +75,19 @@ pub async fn run(context: UnitContext, record: Record) {
     if is_continuous {
         context.registry.meters.insert(context.object.key.clone(), meter.clone());
     }
-    record_until_done(&context, &record, &meter).await;
+    let encoded = record.video.as_ref().map(|video| (video, Renditions::new(video, &record.camera, Some(RING))));
+    if let Some((transcode, renditions)) = &encoded {
+        let hubs = renditions.table(0, &context);
+        let mut frames = CameraFrames::new(&context.registry.hubs, &record.camera, ENCODED_PACE);
+        let encode = Encode { context: &context, transcode, audio: record.audio };
+        encode.beside(&mut frames, renditions, record_until_done(&context, &record, &meter, hubs)).await;
+    } else {
+        record_until_done(&context, &record, &meter, &context.registry.hubs).await;
+    }
     context.registry.meters.remove(&context.object.key, &meter);
 }
 
-async fn record_until_done(context: &UnitContext, record: &Record, meter: &Meter) {
+async fn record_until_done(context: &UnitContext, record: &Record, meter: &Meter, hubs: &Table<Hub>) {
     loop {
         let message = format!("waiting for archive {}", record.archive);
         context.set_state(UnitState::Waiting, Reason::ArchiveUnavailable, message);
@@ -89,7 +103,7 @@ async fn record_until_done(context: &UnitContext, record: &Record, meter: &Meter
             }
             continue;
         };
-        let mut recorder = Recorder::new(context, record, meter, sink);
+        let mut recorder = Recorder::new(context, record, meter, hubs, sink);
         match recorder.record(gone).await {
             End::Cancelled => {
                 recorder.leave(Reason::ShuttingDown).await;
@@ -222,6 +236,8 @@ struct Recorder<'a> {
     context: &'a UnitContext,
     record: &'a Record,
     meter: &'a Meter,
+    /// Where the camera's frames are, or those that are encoded of them.
+    hubs: &'a Table<Hub>,
     /// How much of the sink the meter has.
     metered: Duration,
     /// `None` only while it is being flushed, and once it was lost there.
@@ -239,11 +255,12 @@ struct Recorder<'a> {
 }
 
 impl<'a> Recorder<'a> {
-    fn new(context: &'a UnitContext, record: &'a Record, meter: &'a Meter, sink: Sink) -> Self {
+    fn new(context: &'a UnitContext, record: &'a Record, meter: &'a Meter, hubs: &'a Table<Hub>, sink: Sink) -> Self {
         Self {
             context,
             record,
             meter,
+            hubs,
             metered: Duration::ZERO,
             sink: Some(sink),
             flush_at: None,
@@ -266,7 +283,7 @@ impl<'a> Recorder<'a> {
 
     /// Records from one hub after the other.
     async fn record(&mut self, mut gone: Pin<&mut impl Future<Output = ()>>) -> End {
-        let hubs = &self.context.registry.hubs;
+        let hubs = self.hubs;
         let mut resume = self.sink.as_ref().and_then(Sink::resume_point);
         self.floor = self.recorded(resume).await.map(Floor::recorded);
         let begins = resume.is_none();

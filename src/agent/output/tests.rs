@@ -27,6 +27,7 @@ fn hls_plan(low_latency: bool) -> Hls {
         part_ms: 400,
         audio: true,
         fallback: None,
+        video: None,
     }
 }
 
@@ -135,7 +136,9 @@ async fn players_play_a_stream_and_clients_get_what_the_standards_say() {
     let half = frames.len() / 2;
     rig.hub.publish(&configuration, frames[..half].iter().cloned());
     rig.state(ObjectKind::Stream, "live", UnitState::Running).await;
-    let mut changes = rig.registry.hls.get(&crate::plan::unit::ObjectKey::new("default", "live")).unwrap().subscribe();
+    let mut changes = rig.registry.hls.get(&crate::plan::unit::ObjectKey::new("default", "live")).unwrap().renditions()
+        [0]
+    .subscribe();
     let first = client.get(&url).header("origin", "http://elsewhere.example").send().await.unwrap();
     assert_eq!(first.headers()["content-type"], "application/vnd.apple.mpegurl");
     assert_eq!(first.headers()["cache-control"], "no-cache");

@@ -28,6 +28,7 @@ use tokio::time::timeout;
 use super::arguments::Invocation;
 use super::classify::{failed_branch, is_expected};
 use super::redact::Redactor;
+use crate::agent::transcode::arguments::descriptor;
 use crate::agent::unit::LogBuffer;
 
 /// Room in the kernel for a key frame, so that FFmpeg need not wait while this program does something else.
@@ -148,6 +149,33 @@ pub fn spawn_sender(
     let ends = child.stdin.take().zip(child.stdout.take()).map(|(media, progress)| Ends { media, progress });
     let ends = ends.ok_or_else(|| io::Error::other("no pipes to FFmpeg"))?;
     Ok((Process::watch(child, secrets, logs), ends))
+}
+
+/// Starts `ffmpeg` for encoding: fed on standard input; `outputs` pipes for what comes out, on the descriptors that
+/// `transcode::arguments` names.
+pub fn spawn_encoder(
+    arguments: &[String],
+    outputs: usize,
+    logs: Arc<LogBuffer>,
+) -> io::Result<(Process, ChildStdin, Vec<pipe::Receiver>)> {
+    let mut command = command(arguments);
+    command.stdin(Stdio::piped());
+    let mut readers = Vec::with_capacity(outputs);
+    let mut mappings = Vec::new();
+    for output in 0..outputs {
+        let (reader, end) = track_pipe(Some(VIDEO_PIPE_BYTES))?;
+        readers.push(reader);
+        if output == 0 {
+            command.stdout(Stdio::from(end));
+        } else {
+            mappings.push(FdMapping { parent_fd: OwnedFd::from(end), child_fd: descriptor(output) });
+        }
+    }
+    command.fd_mappings(mappings).map_err(io::Error::other)?;
+    let mut child = command.spawn()?;
+    drop(command);
+    let media = child.stdin.take().ok_or_else(|| io::Error::other("no pipe to FFmpeg"))?;
+    Ok((Process::watch(child, &[], logs), media, readers))
 }
 
 fn command(arguments: &[String]) -> Command {

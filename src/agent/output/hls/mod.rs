@@ -1,4 +1,4 @@
-//! A stream as HLS, by copy: reads a hub, cuts segments, offers them. The unit itself only moves things along: cutting is
+//! A stream as HLS: reads a hub, or one for each rendition that is encoded, cuts segments, offers them. The unit itself only moves things along: cutting is
 //! decided in [`segmenter`], what is offered in [`window`], HTTP in [`routes`].
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,12 +8,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use self::segmenter::{Output, Segmenter, Settings};
+use self::segmenter::{Numbers, Output, Segmenter, Settings};
 use self::window::Window;
 use crate::agent::hub::{Event, Pace};
 use crate::agent::output::slate::CameraOrSlate;
+use crate::agent::transcode::{Encode, Renditions};
 use crate::agent::unit::UnitContext;
 use crate::media::frame::{Codec, UtcMicros};
+use crate::media::hls;
 use crate::plan::report::{Reason, UnitState};
 use crate::plan::unit::{Hls, ObjectKey};
 
@@ -26,8 +28,39 @@ pub mod window;
 /// A stream that runs, as request handlers see it.
 #[derive(Debug)]
 pub struct HlsStream {
-    /// The camera that it shows.
-    pub camera: ObjectKey,
+    /// At least one; with a name where there are several to choose from.
+    renditions: Vec<Arc<Rendition>>,
+}
+
+impl HlsStream {
+    /// The rendition of a name; the only one has none.
+    pub fn rendition(&self, name: &str) -> Option<&Arc<Rendition>> {
+        self.renditions.iter().find(|rendition| rendition.name == name)
+    }
+
+    /// All of them, best first.
+    pub fn renditions(&self) -> &[Arc<Rendition>] {
+        &self.renditions
+    }
+
+    /// The multivariant playlist; `None` before every rendition has its first segment.
+    pub fn multivariant(&self) -> Option<String> {
+        let variants: Option<Vec<hls::Variant>> =
+            self.renditions.iter().map(|rendition| rendition.window().variant(&rendition.name)).collect();
+        variants.map(|variants| hls::write_multivariant(&variants))
+    }
+
+    /// Why there is nothing yet.
+    pub fn waiting(&self) -> (Reason, String) {
+        // The schema holds the list above zero.
+        self.renditions.first().map_or_else(|| (Reason::Connecting, String::new()), |first| first.waiting())
+    }
+}
+
+/// One rendition of a stream.
+#[derive(Debug)]
+pub struct Rendition {
+    name: String,
     window: watch::Sender<Arc<Window>>,
     /// Up to which segment clients know of them from playlists: the largest [`Window::end`] that was given out.
     told: AtomicU64,
@@ -35,7 +68,16 @@ pub struct HlsStream {
     waiting: Mutex<(Reason, String)>,
 }
 
-impl HlsStream {
+impl Rendition {
+    fn new(name: &str, window: Window) -> Self {
+        Self {
+            name: name.to_owned(),
+            window: watch::channel(Arc::new(window)).0,
+            told: AtomicU64::new(0),
+            waiting: Mutex::new((Reason::CameraUnavailable, String::new())),
+        }
+    }
+
     /// What it offers now.
     pub fn window(&self) -> Arc<Window> {
         self.window.borrow().clone()
@@ -60,48 +102,85 @@ impl HlsStream {
 
 struct Unit<'a> {
     context: &'a UnitContext,
-    stream: &'a HlsStream,
+    rendition: &'a Rendition,
     segmenter: Segmenter,
     window: Window,
     /// The codec is one that HLS can carry.
     carried: bool,
     /// The slate is shown.
     slate: bool,
+    /// It speaks for the whole stream.
+    speaks: bool,
 }
 
 /// A segment ends at a key frame, so that nothing is late by waiting for one; a part of Low-Latency HLS ends anywhere. Segments
 /// that a distant key frame cannot end are late by this at most.
 const PAUSE: Duration = Duration::from_millis(500);
+/// What is encoded is handed over so often.
+const ENCODED_PACE: Pace = Pace::Pauses(Duration::from_millis(100));
 
 /// Runs a stream until it is cancelled.
 pub async fn run(context: UnitContext, hls: Hls) {
     let registry = context.registry.clone();
     let key = context.object.key.clone();
+    let encoded = hls.video.as_ref().map(|video| (video, Renditions::new(video, &hls.camera, None)));
+    let names: Vec<&str> = match &encoded {
+        Some((video, _)) => video.renditions.iter().map(|rendition| rendition.name.as_str()).collect(),
+        None => vec![""],
+    };
     let window = Window::new(hls.playlist_segments as usize, hls.audio);
-    let stream = Arc::new(HlsStream {
-        camera: hls.camera.clone(),
-        window: watch::channel(Arc::new(window.clone())).0,
-        told: AtomicU64::new(0),
-        waiting: Mutex::new((Reason::CameraUnavailable, String::new())),
+    let renditions = names.iter().map(|name| Arc::new(Rendition::new(name, window.clone()))).collect();
+    let stream = Arc::new(HlsStream { renditions });
+    registry.hls.insert(key.clone(), stream.clone());
+    // The same numbers for all: what has the same number shows the same moment.
+    let first = registry.numbering.first_numbers(&key);
+    let follow = stream.renditions.iter().enumerate().map(|(index, rendition)| {
+        let encoded = encoded.as_ref().map(|(_, renditions)| (renditions, index));
+        follow(&context, &hls, first, rendition, encoded)
     });
+    let follow = async {
+        futures::future::join_all(follow).await;
+    };
+    if let Some((transcode, renditions)) = &encoded {
+        let pace = if hls.low_latency { Pace::EveryFrame } else { ENCODED_PACE };
+        let mut frames = CameraOrSlate::new(&context, &registry.hubs, &hls.camera, pace, hls.fallback.as_ref());
+        let encode = Encode { context: &context, transcode, audio: hls.audio };
+        encode.beside(&mut frames, renditions, follow).await;
+    } else {
+        follow.await;
+    }
+    registry.hls.remove(&key, &stream);
+}
+
+/// Makes segments of one rendition until the unit is cancelled.
+async fn follow(
+    context: &UnitContext,
+    hls: &Hls,
+    first: Numbers,
+    rendition: &Rendition,
+    encoded: Option<(&Renditions, usize)>,
+) {
     let settings = Settings {
         segment: hls.segment_ms * 1000,
         part: hls.low_latency.then_some(hls.part_ms * 1000),
         audio: hls.audio,
     };
-    let first = registry.numbering.first_numbers(&key);
     let pace = if hls.low_latency { Pace::EveryFrame } else { Pace::KeyFrames(PAUSE) };
     let segmenter = Segmenter::new(settings, first);
-    let mut unit = Unit { context: &context, stream: &stream, segmenter, window, carried: true, slate: false };
-    registry.hls.insert(key.clone(), stream.clone());
+    let window = Window::clone(&rendition.window());
+    let speaks = encoded.is_none_or(|(_, index)| index == 0);
+    let mut unit = Unit { context, rendition, segmenter, window, carried: true, slate: false, speaks };
     let camera = &hls.camera;
-    if registry.hubs.get(camera).is_some() {
+    if context.registry.hubs.get(camera).is_some() {
         unit.wait(Reason::Connecting, format!("Waiting for a key frame of camera {camera}."));
     } else {
         // A stream of a camera that is suspended or not declared is not in the plan.
         unit.wait(Reason::CameraUnavailable, starting(camera));
     }
-    let mut frames = CameraOrSlate::new(&context, camera, pace, hls.fallback.as_ref());
+    let mut frames = match encoded {
+        None => CameraOrSlate::new(context, &context.registry.hubs, camera, pace, hls.fallback.as_ref()),
+        Some((renditions, index)) => renditions.frames(index, context, camera, pace),
+    };
     loop {
         let events = tokio::select! {
             () = context.cancel.cancelled() => break,
@@ -116,7 +195,6 @@ pub async fn run(context: UnitContext, hls: Hls) {
         // Segments that were finished just now are of what was shown before.
         unit.slate = frames.slate_since().is_some();
     }
-    registry.hls.remove(&key, &stream);
 }
 
 fn starting(camera: &ObjectKey) -> String {
@@ -134,8 +212,10 @@ impl Unit<'_> {
     }
 
     fn set_state(&self, state: UnitState, reason: Reason, message: String) {
-        *self.stream.waiting.lock().unwrap_or_else(PoisonError::into_inner) = (reason, message.clone());
-        self.context.set_state(state, reason, message);
+        *self.rendition.waiting.lock().unwrap_or_else(PoisonError::into_inner) = (reason, message.clone());
+        if self.speaks {
+            self.context.set_state(state, reason, message);
+        }
     }
 
     fn take(&mut self, events: &[Event]) {
@@ -163,7 +243,7 @@ impl Unit<'_> {
                 if !self.carried {
                     let message = format!(
                         "The camera sends {}, which HLS cannot carry without transcoding. Set the camera to H.264 or H.265, \
-                         or use `output.mjpeg`.",
+                         add `video: {{codec: H264}}`, or use `output.mjpeg`.",
                         codec.name()
                     );
                     self.set_state(UnitState::Failed, Reason::CodecNotCarried, message);
@@ -183,13 +263,15 @@ impl Unit<'_> {
         }
         let whole = outputs.iter().any(|output| matches!(output, Output::Segment(_)));
         let idle = matches!(outputs.last(), Some(Output::Idle));
-        self.window.set_told(self.stream.told.load(Ordering::Relaxed));
+        self.window.set_told(self.rendition.told.load(Ordering::Relaxed));
         for output in outputs {
             self.window.apply(output);
         }
-        self.context.registry.numbering.keep(&self.context.object.key, self.segmenter.next_numbers());
+        if self.speaks {
+            self.context.registry.numbering.keep(&self.context.object.key, self.segmenter.next_numbers());
+        }
         // Whoever hears that it runs finds the playlist there.
-        self.stream.window.send_replace(Arc::new(self.window.clone()));
+        self.rendition.window.send_replace(Arc::new(self.window.clone()));
         if whole && !idle {
             let (reason, message) = if self.slate {
                 (Reason::Slate, "The slate is shown, because the camera sends no pictures.")

@@ -14,11 +14,12 @@ use bytes::Bytes;
 use serde::Deserialize;
 use tower_http::compression::CompressionLayer;
 
-use super::HlsStream;
 use super::window::{Found, Name, Reload, Window};
+use super::{HlsStream, Rendition};
 use crate::agent::problem::Problem;
 use crate::agent::registry::Registry;
 use crate::media::hls::CONTENT_TYPE;
+use crate::plan::report::Reason;
 use crate::plan::unit::ObjectKey;
 
 /// A name never means anything else, so this could be for ever; the segments of a live stream are not worth the cache.
@@ -28,13 +29,31 @@ const VIDEO_MP4: HeaderValue = HeaderValue::from_static("video/mp4");
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("2");
 
 /// `/live/{ns}/{stream}/…`. The entry, `index.m3u8`, is the media playlist itself: every player takes it, and it saves a round
-/// trip; `main.m3u8` is a multivariant playlist around it, for players that want to know codecs and bit rate beforehand.
+/// trip; `main.m3u8` is a multivariant playlist around it, for players that want to know codecs and bit rate beforehand. Of a
+/// stream with renditions both are the multivariant playlist, and each rendition is a folder.
 pub fn routes() -> Router<Arc<Registry>> {
     let playlists = Router::new()
-        .route("/live/{ns}/{stream}/index.m3u8", get(media_playlist))
+        .route("/live/{ns}/{stream}/index.m3u8", get(entry))
         .route("/live/{ns}/{stream}/main.m3u8", get(multivariant_playlist))
+        .route("/live/{ns}/{stream}/{rendition}/index.m3u8", get(rendition_playlist))
         .layer(CompressionLayer::new().gzip(true));
-    playlists.route("/live/{ns}/{stream}/{file}", get(file))
+    playlists
+        .route("/live/{ns}/{stream}/{file}", get(file))
+        .route("/live/{ns}/{stream}/{rendition}/{file}", get(rendition_file))
+}
+
+/// A stream, or the problem that there is none.
+fn find_stream(registry: &Registry, namespace: String, name: String) -> Result<Arc<HlsStream>, Problem> {
+    let key = ObjectKey { namespace, name };
+    registry.hls.get(&key).ok_or_else(|| no_stream(&key))
+}
+
+/// A rendition of it, or the problem that there is none.
+fn find_rendition(stream: &HlsStream, name: &str) -> Result<Arc<Rendition>, Problem> {
+    stream.rendition(name).cloned().ok_or_else(|| {
+        let names: Vec<&str> = stream.renditions().iter().map(|rendition| rendition.name.as_str()).collect();
+        Problem::not_found(format!("The stream has no rendition `{name}`; it has: {}.", names.join(", ")))
+    })
 }
 
 fn no_stream(key: &ObjectKey) -> Problem {
@@ -42,8 +61,7 @@ fn no_stream(key: &ObjectKey) -> Problem {
 }
 
 /// 503 with the reason why nothing is there.
-fn not_yet(stream: &HlsStream) -> Response {
-    let (reason, message) = stream.waiting();
+fn not_yet((reason, message): (Reason, String)) -> Response {
     let mut response = Problem::unavailable(reason, message).into_response();
     response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
     response
@@ -66,37 +84,54 @@ struct Directives {
     part: Option<usize>,
 }
 
-async fn media_playlist(
+type Asked = Result<Query<Directives>, axum::extract::rejection::QueryRejection>;
+
+async fn entry(
     State(registry): State<Arc<Registry>>,
     Path((namespace, name)): Path<(String, String)>,
-    directives: Result<Query<Directives>, axum::extract::rejection::QueryRejection>,
+    directives: Asked,
 ) -> Result<Response, Problem> {
-    let key = ObjectKey { namespace, name };
-    let stream = registry.hls.get(&key).ok_or_else(|| no_stream(&key))?;
+    let stream = find_stream(&registry, namespace, name)?;
+    match stream.rendition("").cloned() {
+        Some(only) => media_playlist(&only, directives).await,
+        None => Ok(respond_multivariant(&stream)),
+    }
+}
+
+async fn rendition_playlist(
+    State(registry): State<Arc<Registry>>,
+    Path((namespace, name, rendition)): Path<(String, String, String)>,
+    directives: Asked,
+) -> Result<Response, Problem> {
+    let stream = find_stream(&registry, namespace, name)?;
+    media_playlist(&*find_rendition(&stream, &rendition)?, directives).await
+}
+
+async fn media_playlist(rendition: &Rendition, directives: Asked) -> Result<Response, Problem> {
     let Query(directives) =
         directives.map_err(|_| Problem::bad_request("_HLS_msn and _HLS_part must be whole numbers."))?;
-    let window = stream.window();
+    let window = rendition.window();
     // Only a playlist that says CAN-BLOCK-RELOAD takes directives; a server must ignore those it does not offer.
     let blocking = window.timing().is_some_and(|timing| timing.part_target.is_some());
     let window = match directives {
-        Directives { number: Some(number), part } if blocking => match await_reload(&stream, number, part).await? {
+        Directives { number: Some(number), part } if blocking => match await_reload(rendition, number, part).await? {
             Some(window) => window,
-            None => return Ok(not_yet(&stream)),
+            None => return Ok(not_yet(rendition.waiting())),
         },
         Directives { number: None, part: Some(_) } => {
             return Err(Problem::bad_request("_HLS_part without _HLS_msn: give both."));
         }
         Directives { .. } => window,
     };
-    Ok(match stream.playlist(&window) {
+    Ok(match rendition.playlist(&window) {
         Some(playlist) => playlist_response(playlist),
-        None => not_yet(&stream),
+        None => not_yet(rendition.waiting()),
     })
 }
 
 /// The window that holds what was asked for; `None` when it did not come within three target durations (bis §6.2.5.2).
-async fn await_reload(stream: &HlsStream, number: u64, part: Option<usize>) -> Result<Option<Arc<Window>>, Problem> {
-    let mut changes = stream.subscribe();
+async fn await_reload(rendition: &Rendition, number: u64, part: Option<usize>) -> Result<Option<Arc<Window>>, Problem> {
+    let mut changes = rendition.subscribe();
     let patience = patience(&changes.borrow());
     let ready = changes.wait_for(|window| window.reload(number, part) != Reload::Wait);
     match tokio::time::timeout(patience, ready).await {
@@ -116,12 +151,14 @@ async fn multivariant_playlist(
     State(registry): State<Arc<Registry>>,
     Path((namespace, name)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
-    let key = ObjectKey { namespace, name };
-    let stream = registry.hls.get(&key).ok_or_else(|| no_stream(&key))?;
-    Ok(match stream.window().multivariant() {
+    Ok(respond_multivariant(&*find_stream(&registry, namespace, name)?))
+}
+
+fn respond_multivariant(stream: &HlsStream) -> Response {
+    match stream.multivariant() {
         Some(playlist) => playlist_response(playlist),
-        None => not_yet(&stream),
-    })
+        None => not_yet(stream.waiting()),
+    }
 }
 
 async fn file(
@@ -129,11 +166,23 @@ async fn file(
     Path((namespace, name, file)): Path<(String, String, String)>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let key = ObjectKey { namespace, name };
-    let stream = registry.hls.get(&key).ok_or_else(|| no_stream(&key))?;
+    let stream = find_stream(&registry, namespace, name)?;
+    media(&*find_rendition(&stream, "")?, &file, &headers).await
+}
+
+async fn rendition_file(
+    State(registry): State<Arc<Registry>>,
+    Path((namespace, name, rendition, file)): Path<(String, String, String, String)>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let stream = find_stream(&registry, namespace, name)?;
+    media(&*find_rendition(&stream, &rendition)?, &file, &headers).await
+}
+
+async fn media(rendition: &Rendition, file: &str, headers: &HeaderMap) -> Result<Response, Problem> {
     let gone = || Problem::not_found(format!("`{file}` is not, or no longer, part of this stream."));
-    let name = Name::parse(&file).ok_or_else(gone)?;
-    let mut changes = stream.subscribe();
+    let name = Name::parse(file).ok_or_else(gone)?;
+    let mut changes = rendition.subscribe();
     let mut found = changes.borrow_and_update().find(name);
     if matches!(found, Some(Found::Soon)) {
         // Hinted, so wait until it is there or will never be.
@@ -141,14 +190,14 @@ async fn file(
         let made = changes.wait_for(|window| !matches!(window.find(name), Some(Found::Soon)));
         match tokio::time::timeout(patience, made).await {
             Ok(Ok(window)) => found = window.find(name),
-            Ok(Err(_)) | Err(_) => return Ok(not_yet(&stream)),
+            Ok(Err(_)) | Err(_) => return Ok(not_yet(rendition.waiting())),
         }
     }
     let chunks: Vec<Bytes> = match found.ok_or_else(gone)? {
         Found::Header(bytes) => vec![bytes],
         Found::Segment(segment) => segment.parts.iter().flat_map(|part| part.fragment.chunks().cloned()).collect(),
         Found::Part(part) => part.fragment.chunks().cloned().collect(),
-        Found::Soon => return Ok(not_yet(&stream)),
+        Found::Soon => return Ok(not_yet(rendition.waiting())),
     };
     Ok(media_response(chunks, headers.get(header::RANGE)))
 }

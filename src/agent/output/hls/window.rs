@@ -113,8 +113,9 @@ impl Window {
         self.timing
     }
 
-    /// The multivariant playlist; `None` before the first segment.
-    pub fn multivariant(&self) -> Option<String> {
+    /// What a multivariant playlist says of this one, whose media playlist is in the folder of that name, if it has one; `None`
+    /// before the first segment.
+    pub fn variant(&self, folder: &str) -> Option<hls::Variant> {
         let listed = || self.segments.iter().skip(self.expired);
         let newest = listed().next_back()?;
         let rate = |bytes: u64, micros: u64| bytes * 8 * 1_000_000 / micros.max(1);
@@ -123,8 +124,8 @@ impl Window {
         });
         let configuration = &newest.configuration;
         let audio = configuration.audio.as_ref().filter(|_| self.audio);
-        let variant = hls::Variant {
-            uri: PLAYLIST.into(),
+        Some(hls::Variant {
+            uri: if folder.is_empty() { PLAYLIST.into() } else { format!("{folder}/{PLAYLIST}") },
             bandwidth: listed().map(|segment| rate(segment.len() as u64, segment.duration)).max()?,
             average_bandwidth: rate(bytes, micros),
             codecs: std::iter::once(&configuration.video)
@@ -134,8 +135,7 @@ impl Window {
             resolution: (configuration.video.width, configuration.video.height),
             frame_rate_milli: u32::try_from(pictures * 1_000_000_000 / micros.max(1)).unwrap_or(0),
             independent_segments: listed().all(|segment| segment.independent()),
-        };
-        Some(variant.write())
+        })
     }
 
     /// The number after the last one that the playlist names.

@@ -189,6 +189,7 @@ mod tests {
             passphrase: None,
             audio: PushAudio::Auto,
             audio_bit_rate: 128_000,
+            video: None,
             reconnect: Reconnect { initial_delay_ms: 1000, max_delay_ms: 30_000, max_attempts: None },
             fallback: None,
         }

@@ -1,4 +1,4 @@
-//! A stream that is sent to somebody else's server, by copy. An FFmpeg of its own is fed with frames from the hub, so that the
+//! A stream that is sent to somebody else's server. An FFmpeg of its own is fed with frames from the hub, so that the
 //! camera is not opened again and nothing that hangs can touch a recording. This file decides when it is tried again.
 //!
 //! | module | what it is for |
@@ -32,11 +32,12 @@ use crate::agent::hub::{Event, Pace};
 use crate::agent::output::slate::CameraOrSlate;
 use crate::agent::source::knock;
 use crate::agent::source::reconnect::{Attempts, Next, Outcome};
+use crate::agent::transcode::{Encode, Renditions};
 use crate::agent::unit::{Secrets, UnitContext};
 use crate::media::frame::Configuration;
 use crate::plan::capability::Carrier;
 use crate::plan::report::{PushFacts, PushMode, Reason, UnitState};
-use crate::plan::unit::{ObjectKind, ObjectRef, Push, Reconnect, SecretKey};
+use crate::plan::unit::{ObjectKind, ObjectRef, Push, PushAudio, Reconnect, SecretKey};
 
 /// Between two attempts with a key that was refused: it is not hammered, or the target may lock it.
 const REFUSED: Reconnect = Reconnect { initial_delay_ms: 30_000, max_delay_ms: 600_000, max_attempts: None };
@@ -52,8 +53,17 @@ pub async fn run(context: UnitContext, push: Push) {
     let key = context.object.key.clone();
     let meter = Arc::new(PushMeter::default());
     context.registry.pushes.insert(key.clone(), meter.clone());
-    let unit = Unit { context: &context, push: &push, meter: &meter };
-    unit.run().await;
+    let encoded = push.video.as_ref().map(|video| (video, Renditions::new(video, &push.camera, None)));
+    let renditions = encoded.as_ref().map(|(_, renditions)| renditions);
+    let unit = Unit { context: &context, push: &push, meter: &meter, renditions };
+    if let Some((transcode, renditions)) = &encoded {
+        let hubs = &context.registry.hubs;
+        let mut frames = CameraOrSlate::new(&context, hubs, &push.camera, PACE, push.fallback.as_ref());
+        let encode = Encode { context: &context, transcode, audio: push.audio != PushAudio::None };
+        encode.beside(&mut frames, renditions, unit.run()).await;
+    } else {
+        unit.run().await;
+    }
     context.registry.pushes.remove(&key, &meter);
 }
 
@@ -61,6 +71,8 @@ struct Unit<'a> {
     context: &'a UnitContext,
     push: &'a Push,
     meter: &'a PushMeter,
+    /// What is encoded of the camera's frames, if anything is.
+    renditions: Option<&'a Renditions>,
 }
 
 impl Unit<'_> {
@@ -74,7 +86,13 @@ impl Unit<'_> {
             return self.context.cancel.cancelled().await;
         };
         self.context.update(|report| report.push = Some(PushFacts { mode: PushMode::Reconnecting, since: None }));
-        let mut camera = CameraOrSlate::new(self.context, &self.push.camera, PACE, self.push.fallback.as_ref());
+        let mut camera = match self.renditions {
+            None => {
+                let hubs = &self.context.registry.hubs;
+                CameraOrSlate::new(self.context, hubs, &self.push.camera, PACE, self.push.fallback.as_ref())
+            }
+            Some(renditions) => renditions.frames(0, self.context, &self.push.camera, PACE),
+        };
         let (mut attempts, mut refusals) = (Attempts::default(), Attempts::default());
         loop {
             let first = tokio::select! {

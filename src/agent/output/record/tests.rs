@@ -71,6 +71,7 @@ fn recording_that(name: &str, uid: &str, mode: RecordMode, adopt: bool) -> Unit 
         archive: key("default"),
         mode,
         audio: true,
+        video: None,
         retention: RetentionRules::default(),
         adopt,
     };

@@ -17,7 +17,7 @@ pub mod splice;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -32,7 +32,8 @@ use self::meter::SlateMeter;
 use self::splice::Splice;
 use super::camera::CameraFrames;
 use super::snapshot::last_picture;
-use crate::agent::hub::{Event, Pace};
+use crate::agent::hub::{Event, Hub, Pace};
+use crate::agent::registry::Table;
 use crate::agent::unit::UnitContext;
 use crate::media::frame::{Codec, Configuration, TrackConfiguration, UtcMicros};
 use crate::media::h264_slice::{Fit, Tools, tools};
@@ -82,6 +83,23 @@ struct Prepared {
 pub struct CameraOrSlate<'a> {
     camera: CameraFrames<'a>,
     slate: Option<Slate<'a>>,
+    /// What the encoder shows that stands between, if there is one.
+    upstream: Option<&'a Shown>,
+}
+
+/// Since when a slate is shown, as readers behind an encoder are told.
+#[derive(Debug, Default)]
+pub struct Shown(Mutex<Option<Timestamp>>);
+
+impl Shown {
+    /// It is shown since then, or not.
+    pub fn set(&self, since: Option<Timestamp>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = since;
+    }
+
+    fn get(&self) -> Option<Timestamp> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[derive(Debug)]
@@ -109,9 +127,22 @@ struct Slate<'a> {
 
 impl<'a> CameraOrSlate<'a> {
     /// Reads a camera that may not be there yet, at this pace; without `fallback` there is never a slate.
-    pub fn new(context: &'a UnitContext, camera: &'a ObjectKey, pace: Pace, fallback: Option<&'a Fallback>) -> Self {
+    pub fn new(
+        context: &'a UnitContext,
+        hubs: &'a Table<Hub>,
+        camera: &'a ObjectKey,
+        pace: Pace,
+        fallback: Option<&'a Fallback>,
+    ) -> Self {
         let slate = fallback.map(|fallback| Slate::new(context, camera, fallback));
-        Self { camera: CameraFrames::new(&context.registry, camera, pace), slate }
+        Self { camera: CameraFrames::new(hubs, camera, pace), slate, upstream: None }
+    }
+
+    /// The same behind an encoder, which shows the slate itself.
+    #[must_use]
+    pub fn behind(mut self, upstream: &'a Shown) -> Self {
+        self.upstream = Some(upstream);
+        self
     }
 
     /// What has come since the last call, waiting until there is something; empty when the camera's unit has ended. Cancel safe.
@@ -152,7 +183,7 @@ impl<'a> CameraOrSlate<'a> {
 
     /// Since when the slate is shown; `None` while it is not.
     pub fn slate_since(&self) -> Option<Timestamp> {
-        self.slate.as_ref()?.since
+        self.upstream.map_or_else(|| self.slate.as_ref()?.since, Shown::get)
     }
 
     /// Why the slate's pictures are not as the camera's, so that whoever was told the camera's parameters once and for all

@@ -151,7 +151,7 @@ async fn one_stream_goes_on_over_many_slates() {
     let context = rig.context(ObjectKind::Stream, "live");
     let fallback = Fallback { after_ms: 300, title: "cam".into(), text: "Back soon".into() };
     let key = camera();
-    let mut frames = CameraOrSlate::new(&context, &key, Pace::EveryFrame, Some(&fallback));
+    let mut frames = CameraOrSlate::new(&context, &context.registry.hubs, &key, Pace::EveryFrame, Some(&fallback));
     let mut feed = Feed::new(&coded.configuration, Sound::Copied);
     let mut out = vec![feed.header()];
     let mut pictures: Vec<(RunId, UtcMicros)> = Vec::new();

@@ -1,0 +1,109 @@
+//! What FFmpeg is fed with: the pictures of all runs of a camera as one fragmented MP4. Parameter sets go in band before each
+//! key frame, so that another size or another picture profile is just the next picture to the decoder. No IO.
+
+use std::sync::Arc;
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+
+use super::timeline::{Place, SCALE};
+use crate::media::fmp4::writer::{FragmentOptions, write_fragment, write_header};
+use crate::media::frame::{Codec, Configuration, Frame, TrackConfiguration};
+use crate::media::visual::{VISUAL_CHILDREN, entry_child};
+use crate::media::{h264, h265};
+
+/// Turns pictures into bytes.
+#[derive(Debug)]
+pub struct Feed {
+    codec: Codec,
+    header: Bytes,
+    /// The parameter sets that key frames need now, each behind its length.
+    sets: Bytes,
+    fragments: u32,
+    waiting: Vec<Frame>,
+    /// The newest key frame, with its parameter sets.
+    key: Option<Frame>,
+}
+
+impl Feed {
+    /// One that begins with pictures of this configuration.
+    pub fn new(video: &TrackConfiguration) -> Self {
+        let track = TrackConfiguration { timescale: SCALE as u32, ..video.clone() };
+        let configuration = Configuration { generation: 0, video: Arc::new(track), audio: None };
+        Self {
+            codec: video.codec,
+            header: write_header(&configuration, false),
+            sets: parameter_sets(video),
+            fragments: 0,
+            waiting: Vec::new(),
+            key: None,
+        }
+    }
+
+    /// What comes before everything else.
+    pub fn header(&self) -> Bytes {
+        self.header.clone()
+    }
+
+    /// The pictures that follow need this configuration. False when its codec is another one: that needs another decoder.
+    #[must_use]
+    pub fn configure(&mut self, video: &TrackConfiguration) -> bool {
+        self.sets = parameter_sets(video);
+        video.codec == self.codec
+    }
+
+    /// Adds a picture at its place.
+    pub fn add(&mut self, frame: &Frame, place: Place) {
+        let mut fed = at(frame, place);
+        if frame.is_video_key() {
+            if !self.sets.is_empty() {
+                let mut payload = BytesMut::with_capacity(self.sets.len() + frame.payload.len());
+                payload.extend_from_slice(&self.sets);
+                payload.extend_from_slice(&frame.payload);
+                fed.payload = payload.freeze();
+            }
+            self.key = Some(fed.clone());
+        }
+        self.waiting.push(fed);
+    }
+
+    /// Adds the newest key frame once more: what comes of it pushes out what stands before it, and is left out.
+    pub fn add_again(&mut self, place: Place) {
+        self.waiting.extend(self.key.as_ref().map(|key| at(key, place)));
+    }
+
+    /// Puts all that was added into `out`.
+    pub fn write(&mut self, out: &mut impl Extend<Bytes>) {
+        if !self.waiting.is_empty() {
+            self.fragments = self.fragments.wrapping_add(1);
+            let fragment = write_fragment(self.fragments, &self.waiting, false, FragmentOptions::default());
+            out.extend(fragment.into_chunks().filter(|chunk| !chunk.is_empty()));
+            self.waiting.clear();
+        }
+    }
+}
+
+fn at(frame: &Frame, place: Place) -> Frame {
+    Frame {
+        decode_time: place.decode,
+        composition_offset: i32::try_from(place.presentation - place.decode).unwrap_or(0),
+        duration: u32::try_from(place.duration).unwrap_or(u32::MAX),
+        ..frame.clone()
+    }
+}
+
+/// The parameter sets of a configuration as NAL units behind four-byte lengths; nothing for a codec without any.
+fn parameter_sets(video: &TrackConfiguration) -> Bytes {
+    let body = |kind| entry_child(&video.sample_entry, VISUAL_CHILDREN, kind);
+    let parsed = match video.codec {
+        Codec::H264 => body(*b"avcC").and_then(|body| h264::parse_configuration(&body)),
+        Codec::H265 => body(*b"hvcC").and_then(|body| h265::parse_configuration(&body)),
+        _ => None,
+    };
+    let mut sets = BytesMut::new();
+    for unit in parsed.iter().flat_map(|(_, units)| units) {
+        // A set is at most 64 KiB long.
+        sets.put_u32(unit.len() as u32);
+        sets.extend_from_slice(unit);
+    }
+    sets.freeze()
+}
