@@ -28,9 +28,10 @@ test: ## Everything: format, lints, page, generated files, unit and end-to-end t
 	@scripts/install.sh test
 	@scripts/test.sh
 
-bench: ## The benchmarks: beside a bare FFmpeg, the operator on an API server, alerts beside Alertmanager (docs/benchmarks.md)
+bench: ## The benchmarks: beside a bare FFmpeg and nginx, the operator on an API server, alerts beside Alertmanager (docs/benchmarks.md)
 	@scripts/install.sh test
 	@cargo bench --locked --bench run
+	@cargo bench --locked --bench serve
 	@cargo bench --locked --bench cluster
 	@cargo bench --locked --bench alerts
 
