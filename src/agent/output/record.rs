@@ -36,11 +36,12 @@ use crate::media::frame::{RunId, UtcMicros};
 use crate::plan::report::{Reason, UnitState};
 use crate::plan::unit::{ObjectKey, Record, RecordMode};
 
-/// How long the reader lets frames gather in the hub's ring: waking up for each of them would cost more than writing them.
-const GATHER: Duration = Duration::from_millis(600);
-/// How long frames that were taken wait before they are written. With [`GATHER`] and the two pictures that FFmpeg holds, what a
+/// How long the reader lets frames gather in the hub's ring, all of which are then written at once: waking up for each of them would
+/// cost more than writing them.
+const GATHER: Duration = Duration::from_millis(700);
+/// How long the newest picture waits for the one that tells how long it lasts. With the two pictures that FFmpeg holds, what a
 /// kill loses is at most a second at ten pictures a second.
-const FLUSH: Duration = Duration::from_millis(100);
+const HELD: Duration = Duration::from_millis(800);
 const PACE: Pace = Pace::Pauses(GATHER);
 /// What is encoded is handed to the encoder so often.
 const ENCODED_PACE: Pace = Pace::Pauses(Duration::from_millis(100));
@@ -242,7 +243,7 @@ struct Recorder<'a> {
     metered: Duration,
     /// `None` only while it is being flushed, and once it was lost there.
     sink: Option<Sink>,
-    /// When what waits must be written.
+    /// When the picture that waits must be written.
     flush_at: Option<Instant>,
     facts_at: Instant,
     /// What was wrong with the disk since frames were last read: the reason of a loss.
@@ -342,6 +343,9 @@ impl<'a> Recorder<'a> {
         loop {
             if let Some(events) = events.take() {
                 self.take(events);
+                if let Some(sink) = &mut self.sink {
+                    sink.tick();
+                }
                 if self.sink.as_ref().is_none_or(Sink::is_due)
                     && let Some(end) = self.flush().await
                 {
@@ -422,7 +426,6 @@ impl<'a> Recorder<'a> {
                         self.recording = true;
                         self.context.set_state(UnitState::Running, Reason::Recording, "recording");
                     }
-                    self.flush_at.get_or_insert_with(|| Instant::now() + FLUSH);
                     Input::Frame(frame)
                 }
                 Event::Ended(ending) => {
@@ -457,7 +460,7 @@ impl<'a> Recorder<'a> {
                         self.context.set_state(UnitState::Running, Reason::Recording, message);
                     }
                     let idle = self.sink.as_ref().is_none_or(Sink::is_idle);
-                    self.flush_at = (!idle).then(|| Instant::now() + FLUSH);
+                    self.flush_at = (!idle).then(|| Instant::now() + HELD);
                     return None;
                 }
                 Err(error) => {
