@@ -63,6 +63,9 @@ impl Probes {
         if tokio::spawn(async {}).await.is_err() {
             return Err("the runtime runs no tasks");
         }
+        if !self.agent.registry.turns.answer().await {
+            return Err("the thread that reads cameras runs no tasks");
+        }
         // The report's lock is a blocking one: waiting for it must not take a thread from the runtime.
         let board = self.agent.board.clone();
         if tokio::task::spawn_blocking(move || board.report().sequence).await.is_err() {

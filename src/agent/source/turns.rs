@@ -58,6 +58,14 @@ impl Turns {
             resume_unwind(panic);
         }
     }
+
+    /// Whether the thread, if there is one, still does something.
+    pub async fn answer(&self) -> bool {
+        match self.running.get() {
+            Some(Some(running)) => running.handle.spawn(async {}).await.is_ok(),
+            _ => true,
+        }
+    }
 }
 
 fn start() -> io::Result<Running> {
@@ -105,6 +113,7 @@ mod tests {
         let run = std::panic::AssertUnwindSafe(turns.run(async { panic!("on purpose") }));
         assert!(run.catch_unwind().await.is_err());
         turns.run(async {}).await;
+        assert!(turns.answer().await);
     }
 
     #[tokio::test]
