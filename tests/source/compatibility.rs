@@ -159,6 +159,20 @@ async fn times_that_jump_ahead_and_back_leave_no_gap() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_runs_fast_is_no_jump() {
+    // By 100 ppm, as quartzes do; sent at the host's pace.
+    let script = Script { time: |time, _| time + time / 10_000, times: 4, ..good() };
+    let (seen, unit, _server) = play_with(Engine::Native, script, RtspTransport::Tcp).await;
+    let video = seen.video();
+    assert_eq!(seen.endings.len(), 0, "one run: {}", unit.log());
+    let played = video.last().unwrap().presentation_time() - video[0].presentation_time();
+    let sent = (video.len() as i64 - 1) * 3600;
+    assert!((played - sent - sent / 10_000).abs() <= 1, "its own times are kept: {played} of {sent}");
+    assert!(!unit.log().contains("jumped"), "{}", unit.log());
+    unit.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn parameter_sets_in_band_only() {
     let seen = play(Script { sets_in_description: false, sets_in_band: true, ..good() }).await;
     let (pictures, complaints) = seen.decode();
