@@ -52,6 +52,8 @@ pub struct Load {
     pub cpu_percent: f64,
     /// Proportional memory of all processes, bytes.
     pub pss_bytes: u64,
+    /// Bytes of coded pictures among it, if the subject says.
+    pub payload_bytes: Option<u64>,
 }
 
 /// All that was measured of one of the two.
@@ -125,7 +127,7 @@ fn under_load(which: usize, cameras: usize, seconds: u64, folder: &Path) -> Load
     // A measured time, not a condition: this is how long the load is watched.
     std::thread::sleep(Duration::from_secs(seconds));
     let (elapsed, cpu) = (begun.elapsed().as_secs_f64(), subject.cpu_seconds() - cpu);
-    let pss_bytes = subject.pss_bytes();
+    let (pss_bytes, payload_bytes) = (subject.pss_bytes(), subject.payload_bytes());
     let recorded: u64 = (0..cameras)
         .flat_map(|camera| subject.recorded(camera))
         .map(|file| fs::metadata(file).map_or(0, |metadata| metadata.len()))
@@ -136,7 +138,7 @@ fn under_load(which: usize, cameras: usize, seconds: u64, folder: &Path) -> Load
     subject.end();
     drop(subject);
     let _ = fs::remove_dir_all(data);
-    Load { cameras, cpu_percent: cpu / elapsed / cameras as f64 * 100.0, pss_bytes }
+    Load { cameras, cpu_percent: cpu / elapsed / cameras as f64 * 100.0, pss_bytes, payload_bytes }
 }
 
 /// From the start of the process to the first segment, with one camera.

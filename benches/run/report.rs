@@ -15,11 +15,11 @@ fn mebibytes(bytes: f64) -> f64 {
     bytes / f64::from(1 << 20)
 }
 
-/// Growth of memory for each further camera, MiB.
-fn growth(measured: &Measured) -> Option<f64> {
+/// Growth of memory, or of what else is counted in bytes, for each further camera, MiB.
+fn growth(measured: &Measured, of: impl Fn(&Load) -> Option<u64>) -> Option<f64> {
     let (small, large) = (measured.loads.first()?, measured.loads.last()?);
     let cameras = large.cameras.checked_sub(small.cameras).filter(|more| *more > 0)?;
-    Some(mebibytes((large.pss_bytes as f64 - small.pss_bytes as f64) / cameras as f64))
+    Some(mebibytes((of(large)? as f64 - of(small)? as f64) / cameras as f64))
 }
 
 fn row(text: &mut String, what: &str, unit: &str, bare: Option<f64>, ours: Option<f64>) {
@@ -69,7 +69,15 @@ pub fn markdown(options: &Options, bare: &Measured, ours: &Measured, with_ffmpeg
     row(&mut text, &of("CPU a camera"), "%", beside.map(|load| load.cpu_percent), Some(with_ffmpeg.cpu_percent));
     let memory = |load: &Load| mebibytes(load.pss_bytes as f64);
     row(&mut text, &of("memory (PSS)"), "MiB", beside.map(memory), Some(memory(&with_ffmpeg)));
-    row(&mut text, "memory for each further camera", "MiB", growth(bare), growth(ours));
+    let pss = |load: &Load| Some(load.pss_bytes);
+    row(&mut text, "memory for each further camera", "MiB", growth(bare, pss), growth(ours, pss));
+    row(
+        &mut text,
+        "… of which coded pictures: ring and live window, which share theirs",
+        "MiB",
+        None,
+        growth(ours, |load| load.payload_bytes),
+    );
     row(
         &mut text,
         "start of the process → first HLS segment",

@@ -33,6 +33,11 @@ pub trait Subject {
         self.playlist(camera).is_some_and(|text| text.contains("#EXTINF"))
     }
 
+    /// Bytes of coded pictures that it keeps in memory, if it says.
+    fn payload_bytes(&self) -> Option<u64> {
+        None
+    }
+
     /// CPU seconds of all processes until now, ended children included.
     fn cpu_seconds(&mut self) -> f64 {
         self.processes().into_iter().map(process::cpu_seconds).sum()
@@ -85,6 +90,24 @@ impl Operator {
 impl Subject for Operator {
     fn name(&self) -> &'static str {
         "camera-operator"
+    }
+
+    /// Of each camera the larger of ring and window: both share the frames that they have in common, and end at the newest.
+    fn payload_bytes(&self) -> Option<u64> {
+        let text = http::get(&self.program.url("/metrics")).ok()?.text();
+        let of = |name: &str| {
+            let lines = text
+                .lines()
+                .filter_map(|line| line.strip_prefix("camera_operator_")?.strip_prefix(name)?.rsplit_once(' '));
+            let values = lines.filter_map(|(labels, value)| {
+                let camera = labels.split_once("name=\"")?.1.split_once('"')?.0.rsplit('-').next()?.to_owned();
+                Some((camera, value.parse::<f64>().ok()? as u64))
+            });
+            values.collect::<std::collections::BTreeMap<String, u64>>()
+        };
+        let windows = of("hls_window_bytes");
+        let rings = of("hub_ring_bytes");
+        Some(rings.iter().map(|(camera, ring)| windows.get(camera).map_or(*ring, |window| *ring.max(window))).sum())
     }
 
     fn processes(&mut self) -> Vec<u32> {

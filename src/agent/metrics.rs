@@ -243,6 +243,16 @@ fn collect_hubs(exposition: &Exposition, registry: &Registry) {
         &OBJECT,
         hubs.iter().map(|(key, statistics)| (object(key), statistics.ring_bytes as i64)),
     );
+    exposition.gauges(
+        "hls_window_bytes",
+        "Bytes of a stream's segments in memory, those that have expired included. Frames that are in the camera's ring as well are counted in both.",
+        &OBJECT,
+        registry.hls.all().iter().map(|(key, stream)| {
+            let windows = stream.renditions().iter().map(|rendition| rendition.window());
+            let held: usize = windows.map(|window| window.segments().map(|segment| segment.len()).sum::<usize>()).sum();
+            (object(key), held as i64)
+        }),
+    );
 }
 
 fn collect_slates(exposition: &Exposition, registry: &Registry) {
