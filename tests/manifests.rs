@@ -41,6 +41,7 @@ fn good_manifests_are_taken() {
             + manifests.recordings.len()
             + manifests.alert_routes.len()
             + manifests.secrets.len()
+            + loaded.manifests.config_maps.len()
             + loaded.notes.len();
         assert!(objects >= documents, "{}: {objects} of {documents} documents", file.display());
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::watch;
@@ -12,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::registry::Registry;
 use crate::media::frame::UtcMicros;
 use crate::plan::report::{ArchiveReport, MediaFacts, Notice, Reason, Report, UnitReport, UnitState};
-use crate::plan::unit::{ObjectKey, ObjectRef, SecretKey};
+use crate::plan::unit::{ConfigMapKey, ObjectKey, ObjectRef, SecretKey};
 
 /// A secret value. Never printed.
 #[derive(Clone, PartialEq, Eq)]
@@ -41,6 +42,11 @@ impl fmt::Debug for Secret {
 pub trait Secrets: fmt::Debug + Send + Sync {
     /// The value of a key, or `None` where the Secret or the key is missing.
     fn get(&self, key: &SecretKey) -> Option<Secret>;
+
+    /// A picture from a key of a ConfigMap, or `None` where the ConfigMap or the key is missing.
+    fn picture(&self, _: &ConfigMapKey) -> Option<Bytes> {
+        None
+    }
 
     /// The token that this agent shows to other agents, as it is now; `None` where there is only one agent.
     fn agent_token(&self) -> Option<Secret> {

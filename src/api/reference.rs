@@ -60,3 +60,17 @@ pub struct SecretKeyReference {
     #[x_kube(validation = matches(SECRET_KEY_PATTERN, "must be a key of a Secret: letters, digits, hyphens, underscores and dots, such as password"))]
     pub key: String,
 }
+
+/// One key of a ConfigMap in the same namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ConfigMapKeyReference {
+    /// Name of the ConfigMap in the same namespace.
+    #[schemars(length(min = 1, max = 253), regex(pattern = SECRET_NAME_PATTERN))]
+    #[x_kube(validation = matches(SECRET_NAME_PATTERN, "must be the name of a ConfigMap: lower-case letters, digits, hyphens and dots, such as slate"))]
+    pub name: String,
+    /// Key within the ConfigMap's data or binaryData.
+    #[schemars(length(min = 1, max = 253), regex(pattern = SECRET_KEY_PATTERN))]
+    #[x_kube(validation = matches(SECRET_KEY_PATTERN, "must be a key of a ConfigMap: letters, digits, hyphens, underscores and dots, such as slate.png"))]
+    pub key: String,
+}

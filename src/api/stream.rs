@@ -15,7 +15,7 @@ mod fallback;
 mod push;
 mod video;
 
-pub use fallback::{Fallback, FallbackStatus};
+pub use fallback::{Fallback, FallbackImage, FallbackStatus};
 pub use push::{PushOutput, PushStatus, YouTube};
 pub use video::{HlsRendition, Video, VideoCodec, VideoEncoder, VideoPreset};
 

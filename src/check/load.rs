@@ -11,7 +11,7 @@ use super::definitions::{self, Definitions};
 use super::manifests::Manifests;
 use super::problem::{Note, Problem, ProblemKind};
 use super::yaml::{Content, Node, documents};
-use super::{files, references, schema, secret};
+use super::{config_map, files, references, schema, secret};
 use crate::api::{API_VERSION, DEFAULT_NAMESPACE, GROUP};
 use crate::plan::objects::stable_uid;
 use crate::plan::unit::{ObjectKey, ObjectKind, ObjectRef};
@@ -123,6 +123,12 @@ impl Loading {
                 self.invalid(file, node, "apiVersion", format!("must be {API_VERSION}, not {api_version}"));
             }
             ("v1", "Secret") => self.secret(file, node),
+            ("v1", "ConfigMap") => match config_map::read(node, Self::key(node)) {
+                Ok(map) => self.loaded.manifests.config_maps.push(map),
+                Err(message) => {
+                    self.loaded.notes.push(Note { file: file.to_owned(), line: node.line, message });
+                }
+            },
             ("v1", "List") => match node.get("items").map(|items| &items.content) {
                 Some(Content::Sequence(items)) => items.iter().for_each(|item| self.document(file, item)),
                 _ => self.invalid(file, node, "items", "must be a list of objects"),

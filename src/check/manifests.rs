@@ -2,6 +2,7 @@
 
 use kube::Resource;
 
+use super::config_map::ConfigMap;
 use super::secret::Secret;
 use crate::api::{AlertRoute, Archive, Camera, Recording, Stream};
 use crate::plan::objects::{Objects, key};
@@ -23,6 +24,8 @@ pub struct Manifests {
     pub alert_routes: Vec<AlertRoute>,
     /// Secrets.
     pub secrets: Vec<Secret>,
+    /// ConfigMaps, of whomever.
+    pub config_maps: Vec<ConfigMap>,
 }
 
 impl Manifests {

@@ -2,6 +2,7 @@
 //! and beyond that references that lead nowhere and objects declared twice. `camera-operator check` prints what is wrong;
 //! `camera-operator run` loads through the same code and goes on with what is right. Must not start or plan anything.
 
+pub mod config_map;
 mod definitions;
 pub mod files;
 mod load;

@@ -10,7 +10,8 @@ use super::schema::nearest;
 use crate::alert::template;
 use crate::api::DEFAULT_ARCHIVE;
 use crate::api::camera::CameraSource;
-use crate::api::reference::{PASSWORD_KEY, SecretKeyReference, SecretReference, USERNAME_KEY};
+use crate::api::reference::{ConfigMapKeyReference, PASSWORD_KEY, SecretKeyReference, SecretReference, USERNAME_KEY};
+use crate::api::stream::Fallback;
 use crate::plan::objects::key;
 use crate::plan::unit::{ObjectKey, ObjectKind, ObjectRef};
 
@@ -28,6 +29,9 @@ pub(super) fn check(manifests: &Manifests, declared: &[Declared]) -> Vec<Problem
             references.secret_key(&object, push.stream_key_secret_ref.as_ref(), &path("streamKeySecretRef"));
             references.secret_key(&object, push.passphrase_secret_ref.as_ref(), &path("passphraseSecretRef"));
         }
+    }
+    for stream in &manifests.streams {
+        references.fallback(&object(ObjectKind::Stream, stream), stream.spec.fallback.as_ref());
     }
     for recording in &manifests.recordings {
         let object = object(ObjectKind::Recording, recording);
@@ -159,6 +163,33 @@ impl References<'_> {
     fn secret_key(&mut self, object: &ObjectRef, reference: Option<&SecretKeyReference>, path: &str) {
         if let Some(reference) = reference {
             self.secret(object, &reference.name, &[&reference.key], path);
+        }
+    }
+
+    /// The picture of a slate: in a ConfigMap, or in a file beside the manifest.
+    fn fallback(&mut self, object: &ObjectRef, fallback: Option<&Fallback>) {
+        let Some(image) = fallback.and_then(|fallback| fallback.image.as_ref()) else { return };
+        let ConfigMapKeyReference { name, key } = &image.config_map_ref;
+        let wanted = ObjectKey::new(object.key.namespace.clone(), name);
+        let path = "spec.fallback.image.configMapRef";
+        match self.manifests.config_maps.iter().find(|map| map.key == wanted) {
+            Some(map) if map.get(key).is_none() => {
+                let message = format!("ConfigMap {name} has no key {key}: add the picture to its binaryData");
+                self.problem(object, path, message, ProblemKind::Unresolved);
+            }
+            Some(_) => {}
+            None => {
+                let own = |declared: &&Declared| declared.kind == Some(object.kind) && declared.key == object.key;
+                let beside = self.declared.iter().find(own).map(|declared| declared.file.with_file_name(key));
+                if !beside.is_some_and(|file| file.is_file()) {
+                    let message = format!(
+                        "there is no ConfigMap {name} in namespace {}: declare it (kubectl create configmap {name} \
+                         --from-file={key} --dry-run=client -o yaml), or put the file {key} beside this one",
+                        wanted.namespace
+                    );
+                    self.problem(object, &format!("{path}.name"), message, ProblemKind::Unresolved);
+                }
+            }
         }
     }
 

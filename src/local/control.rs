@@ -108,6 +108,7 @@ impl Control {
                 overrides.retain(|reference, _| declared.objects.contains_key(reference));
             }
             self.secrets.replace(declared.secrets.clone());
+            self.secrets.replace_config_maps(declared.config_maps.clone());
             wanted.declared = declared;
             self.refresh(&mut wanted)
         };

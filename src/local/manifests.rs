@@ -2,21 +2,26 @@
 //! not apply anything.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use kube::Resource;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::check::config_map::ConfigMap;
 use crate::check::secret::Secret;
 use crate::check::{self, ProblemKind, files};
-use crate::plan::unit::{ObjectKind, ObjectRef};
+use crate::plan::unit::{ObjectKey, ObjectKind, ObjectRef};
+
+/// A larger file is no picture for a slate.
+const LARGEST_PICTURE: u64 = 16 << 20;
 
 /// What one file declares.
 #[derive(Debug, Clone, PartialEq, Default)]
 struct Content {
     objects: Vec<(ObjectRef, Value)>,
     secrets: Vec<Secret>,
+    config_maps: Vec<ConfigMap>,
 }
 
 /// A file as it was read last.
@@ -45,6 +50,8 @@ pub struct Declared {
     pub objects: BTreeMap<ObjectRef, Value>,
     /// Secrets.
     pub secrets: Vec<Secret>,
+    /// ConfigMaps, and files that stand in their place.
+    pub config_maps: Vec<ConfigMap>,
     /// What is wrong, each as `file:line: …`.
     pub problems: Vec<String>,
     /// Whether every file could be understood, so that an object that is not declared is really not wanted.
@@ -114,7 +121,7 @@ impl Manifests {
     /// What is declared, every file as it was when it was last right.
     pub fn declared(&self) -> Declared {
         let mut declared = Declared { files: self.files.len(), complete: true, ..Declared::default() };
-        for file in self.files.values() {
+        for (path, file) in &self.files {
             for problem in &file.problems {
                 let kept = if file.good.is_some() { " (what was declared there before stays in force)" } else { "" };
                 declared.problems.push(format!("{problem}{kept}"));
@@ -122,21 +129,35 @@ impl Manifests {
             }
             let content = file.good.clone().unwrap_or_default();
             for (reference, object) in content.objects {
+                declared.config_maps.extend(picture_beside(path, &reference, &object));
                 // The first declaration counts; `problems_between` tells of the second.
                 declared.objects.entry(reference).or_insert(object);
             }
             declared.secrets.extend(content.secrets);
+            // Those that are declared stand before files of the same name.
+            declared.config_maps.splice(0..0, content.config_maps);
         }
         declared.problems.extend(self.between.iter().cloned());
         declared
     }
 }
 
+/// The file beside a Stream's manifest that is called like the key of its picture, as the ConfigMap that it stands for.
+fn picture_beside(manifest: &Path, reference: &ObjectRef, object: &Value) -> Option<ConfigMap> {
+    let wanted = &object["spec"]["fallback"]["image"]["configMapRef"];
+    let (name, key) = (wanted["name"].as_str()?, wanted["key"].as_str()?);
+    // A key is one component of a path.
+    let file = manifest.with_file_name(Some(key).filter(|key| !key.starts_with(".."))?);
+    let size = file.metadata().ok().filter(std::fs::Metadata::is_file)?.len();
+    let value = (size <= LARGEST_PICTURE).then(|| std::fs::read(&file).ok()).flatten()?;
+    Some(ConfigMap::of_file(ObjectKey::new(reference.key.namespace.clone(), name), key, value.into()))
+}
+
 /// What a file declares.
 ///
 /// # Errors
 /// What is wrong with it, each as `file:line: …`. A file is taken as a whole or not at all, as an edit is meant.
-fn parse(path: &std::path::Path, text: &str) -> Result<Content, Vec<String>> {
+fn parse(path: &Path, text: &str) -> Result<Content, Vec<String>> {
     let loaded = check::load_text(path, text);
     // What one file refers to may stand in another.
     let elsewhere = [ProblemKind::Unresolved, ProblemKind::SecretMissing];
@@ -149,7 +170,7 @@ fn parse(path: &std::path::Path, text: &str) -> Result<Content, Vec<String>> {
     problems.extend(add(&mut objects, ObjectKind::Archive, &manifests.archives).err());
     problems.extend(add(&mut objects, ObjectKind::Recording, &manifests.recordings).err());
     problems.extend(add(&mut objects, ObjectKind::AlertRoute, &manifests.alert_routes).err());
-    if problems.is_empty() { Ok(Content { objects, secrets: manifests.secrets }) } else { Err(problems) }
+    if problems.is_empty() { Ok(Content { objects, secrets: manifests.secrets, config_maps: manifests.config_maps }) } else { Err(problems) }
 }
 
 fn add<T: Resource + Serialize>(

@@ -4,14 +4,18 @@
 use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock};
 
+use bytes::Bytes;
+
 use crate::agent::unit::{Secret, Secrets};
+use crate::check::config_map::ConfigMap;
 use crate::check::secret::Secret as Declared;
-use crate::plan::unit::{ObjectKey, SecretKey};
+use crate::plan::unit::{ConfigMapKey, ObjectKey, SecretKey};
 
 /// The Secrets that are declared now.
 #[derive(Debug, Default)]
 pub struct ManifestSecrets {
     secrets: RwLock<BTreeMap<ObjectKey, Declared>>,
+    config_maps: RwLock<Vec<ConfigMap>>,
 }
 
 impl ManifestSecrets {
@@ -22,7 +26,20 @@ impl ManifestSecrets {
     }
 }
 
+impl ManifestSecrets {
+    /// Makes `maps` all the ConfigMaps that there are; of several of one name the first counts that has the key.
+    pub fn replace_config_maps(&self, maps: Vec<ConfigMap>) {
+        *self.config_maps.write().unwrap_or_else(PoisonError::into_inner) = maps;
+    }
+}
+
 impl Secrets for ManifestSecrets {
+    fn picture(&self, key: &ConfigMapKey) -> Option<Bytes> {
+        let maps = self.config_maps.read().unwrap_or_else(PoisonError::into_inner);
+        let wanted = ObjectKey::new(key.namespace.clone(), key.name.clone());
+        maps.iter().filter(|map| map.key == wanted).find_map(|map| map.get(&key.key)).cloned()
+    }
+
     fn get(&self, key: &SecretKey) -> Option<Secret> {
         let secrets = self.secrets.read().unwrap_or_else(PoisonError::into_inner);
         secrets.get(&ObjectKey::new(key.namespace.clone(), key.name.clone()))?.get(&key.key).map(Secret::new)

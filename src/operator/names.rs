@@ -47,6 +47,8 @@ pub const PLAN_KEY: &str = "plan.json";
 pub const PLAN_FOLDER: &str = "/etc/camera-operator";
 /// Folder of users' Secrets in a pod: `<secret>/<key>` beneath it.
 pub const SECRETS_FOLDER: &str = "/var/run/secrets/camera-operator.dev/users";
+/// Where keys of users' ConfigMaps are mounted, as `<name>/<key>`.
+pub const CONFIG_MAPS_FOLDER: &str = "/var/run/secrets/camera-operator.dev/pictures";
 /// Folder of the agent's token in a pod.
 pub const TOKEN_FOLDER: &str = "/var/run/secrets/camera-operator.dev/agent";
 /// File of the token in [`TOKEN_FOLDER`].

@@ -38,13 +38,18 @@ pub fn inputs(plan: &AgentPlan) -> String {
         Some(Volume::Existing(name)) => name.as_str(),
         Some(Volume::Made { .. }) | None => "",
     };
-    template::of_json(&json!({
+    let mut inputs = json!({
         "pod": plan.overrides,
         "secrets": secrets,
         "existingClaim": claim,
         "device": plan.opens_device,
         "rollout": format!("{:?}", plan.rollout),
-    }))
+    });
+    // Absent where there are none: what was computed before there could be any stays the same.
+    if !plan.config_maps.is_empty() {
+        inputs["configMaps"] = plan.config_maps.iter().map(|map| format!("{}/{}", map.name, map.key)).collect();
+    }
+    template::of_json(&inputs)
 }
 
 /// Decides about a Deployment. `wanted` is what was computed; `rolling` counts the roll-outs at a pace that are under way, this

@@ -12,10 +12,10 @@ use super::index::{Index, camera_of_recording, camera_of_stream};
 use super::objects::{archive_of, stable_uid};
 use super::report::Reason;
 use super::resolve::{
-    Refusal, Waiting, archive_plan, camera_unit, declared, ingest, recording_unit, secret_key, stream_unit, unit,
+    Refusal, Waiting, archive_plan, camera_unit, declared, fallback_image, ingest, recording_unit, secret_key, stream_unit, unit,
 };
 use super::unit::{
-    Access, Credentials, Ingest, Location, ObjectKey, ObjectKind, ObjectRef, Plan, Reconnect, SecretKey, Source,
+    Access, ConfigMapKey, Credentials, Ingest, Location, ObjectKey, ObjectKind, ObjectRef, Plan, Reconnect, SecretKey, Source,
     SourceGuard, Unit, Work,
 };
 use crate::api::archive::{Claim, ReclaimPolicy};
@@ -65,6 +65,8 @@ pub struct AgentPlan {
     pub runs: bool,
     /// Keys of users' Secrets that the agent reads, sorted.
     pub secrets: Vec<SecretKey>,
+    /// Keys of users' ConfigMaps that the agent reads, sorted.
+    pub config_maps: Vec<ConfigMapKey>,
     /// Whether the agent reads other agents, and so needs a token to show them.
     pub reads_agents: bool,
     /// Whether it opens a video device of the node.
@@ -208,11 +210,13 @@ fn camera_agent(index: &Index, owner: &ObjectRef, camera: &Camera, cluster: &Clu
     let overrides = camera.spec.pod.clone().unwrap_or_default();
     let single_session = source.rtsp.as_ref().is_some_and(|rtsp| rtsp.single_session == Some(true));
     let holds_alone = single_session || source.v4l2.is_some() || overrides.host_network == Some(true);
+    let config_maps = config_maps(repackaged.iter().map(|(_, stream)| *stream), &key.namespace);
     // Mounted while the camera is suspended, too, so that going on changes nothing of the pod.
     let secrets = ingest(camera, key).map(|ingest| secret_keys(&ingest.source)).unwrap_or_default();
     AgentPlan {
         runs,
         secrets,
+        config_maps,
         opens_device: source.v4l2.is_some(),
         rollout: if holds_alone { Rollout::OneAtATime } else { Rollout::Overlap },
         ..agent(owner, camera.metadata.uid.as_deref(), overrides, units, readers, cluster)
@@ -236,6 +240,7 @@ fn stream_agent(index: &Index, owner: &ObjectRef, stream: &Stream, cluster: &Clu
     AgentPlan {
         runs: !units.is_empty(),
         secrets,
+        config_maps: config_maps([stream], &owner.key.namespace),
         reads_agents: true,
         rollout: if holds_alone { Rollout::OneAtATime } else { Rollout::Overlap },
         ..agent(owner, stream.metadata.uid.as_deref(), overrides, units, BTreeSet::new(), cluster)
@@ -309,6 +314,7 @@ fn agent(
         plan,
         runs: false,
         secrets: Vec::new(),
+        config_maps: Vec::new(),
         reads_agents: false,
         opens_device: false,
         rollout: Rollout::Overlap,
@@ -378,6 +384,13 @@ fn recording_outcome(index: &Index, key: &ObjectKey, cluster: &Cluster) -> Resul
     }
     clips::admit(index, key, cluster.max_clips_per_namespace)?;
     Ok(unit)
+}
+
+/// The keys of ConfigMaps that streams show.
+fn config_maps<'a>(streams: impl IntoIterator<Item = &'a Stream>, namespace: &str) -> Vec<ConfigMapKey> {
+    let image = |stream: &Stream| fallback_image(stream.spec.fallback.as_ref()?, namespace);
+    let keys: BTreeSet<ConfigMapKey> = streams.into_iter().filter_map(image).collect();
+    keys.into_iter().collect()
 }
 
 /// The keys of Secrets that a push reads.

@@ -314,6 +314,21 @@ fn what_is_taken_in_one_by_one_is_as_if_it_had_always_been_there() {
 }
 
 #[test]
+fn the_picture_of_a_slate_is_mounted_where_the_stream_is_made() {
+    let fallback = "fallback: {image: {configMapRef: {name: slate, key: slate.png}}}";
+    let spec = |output: &str| format!("{{cameraRef: {{name: door}}, output: {{{output}}}, {fallback}}}");
+    let push = "push: {url: 'rtsp://192.0.2.9/live'}";
+    let manifests = shop() + &object("Stream", "a", &spec("hls: {}")) + &object("Stream", "b", &spec(push));
+    let index = index(&manifests);
+    for (kind, name) in [(ObjectKind::Camera, "door"), (ObjectKind::Stream, "b")] {
+        let maps = planned(&index, kind, name).config_maps;
+        let maps: Vec<String> = maps.iter().map(|key| format!("{}/{}", key.name, key.key)).collect();
+        assert_eq!(maps, ["slate/slate.png"], "{name}");
+    }
+    assert!(planned(&index, ObjectKind::Camera, "till").config_maps.is_empty());
+}
+
+#[test]
 fn a_push_has_an_agent_that_never_overlaps_and_sees_its_key_and_nothing_else() {
     let push = "{url: 'rtmp://192.0.2.9/live', streamKeySecretRef: {name: target, key: key}}";
     let manifests =

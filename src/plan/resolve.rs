@@ -10,7 +10,7 @@ use super::objects::{Objects, archive_of, stable_uid};
 use super::report::Reason;
 use super::transcode::{Encoder, Preset, Rendition, Transcode};
 use super::unit::{
-    ArchivePlan, Credentials, DeclaredRecording, Engine, Fallback, Hls, Ingest, Location, Mjpeg, ObjectKey, ObjectKind,
+    ArchivePlan, ConfigMapKey, Credentials, DeclaredRecording, Engine, Fallback, Hls, Ingest, Location, Mjpeg, ObjectKey, ObjectKind,
     ObjectRef, Plan, Push, PushAudio, Reconnect, Record, RecordMode, RetentionRules, RetentionSchedule, RtspTransport,
     SecretKey, Source, Unit, Work,
 };
@@ -380,7 +380,18 @@ fn fallback(wanted: &stream::Fallback, camera: &ObjectKey) -> Fallback {
         after_ms: milliseconds(wanted.after.as_ref(), defaults::FALLBACK_AFTER),
         title: camera.name.clone(),
         text: wanted.text.clone().unwrap_or_else(|| defaults::FALLBACK_TEXT.to_owned()),
+        image: fallback_image(wanted, &camera.namespace),
     }
+}
+
+/// Where the picture of a fallback is, if it has one.
+pub(super) fn fallback_image(fallback: &stream::Fallback, namespace: &str) -> Option<ConfigMapKey> {
+    let reference = &fallback.image.as_ref()?.config_map_ref;
+    Some(ConfigMapKey {
+        namespace: namespace.to_owned(),
+        name: reference.name.clone(),
+        key: reference.key.clone(),
+    })
 }
 
 fn reconnect(reconnect: Option<&camera::Reconnect>) -> Reconnect {

@@ -431,6 +431,21 @@ pub struct Fallback {
     pub title: String,
     /// What stands in the middle.
     pub text: String,
+    /// A picture that is shown instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<ConfigMapKey>,
+}
+
+/// A key of a ConfigMap.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConfigMapKey {
+    /// Namespace of the ConfigMap (the object's own).
+    pub namespace: String,
+    /// Name of the ConfigMap.
+    pub name: String,
+    /// Key within its data.
+    pub key: String,
 }
 
 /// Motion JPEG from the hub; re-encoded unless the camera sends JPEG and no size is asked for.

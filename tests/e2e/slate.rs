@@ -215,6 +215,42 @@ fn a_camera_that_was_never_there_has_a_slate_of_its_own_size() {
     assert!(program.left_behind().is_empty());
 }
 
+/// An image of one's own: red, which neither the camera nor the card is, in a ConfigMap or beside the manifest.
+#[test]
+fn an_image_is_shown_instead_of_the_card() {
+    let mut camera = Camera::start("");
+    let fallback = "fallback: {after: 1s, image: {configMapRef: {name: slate, key: slate.png}}}";
+    let mut program = Program::prepare(&(manifest::camera("cam", &camera.url) + &live(fallback)), None, &[]);
+    let image = program.data().parent().unwrap().join("slate.png");
+    let made = Command::new("ffmpeg")
+        .args(["-v", "error", "-f", "lavfi", "-i", "color=c=red:s=640x360", "-frames:v", "1"])
+        .arg(&image)
+        .status()
+        .unwrap();
+    assert!(made.success());
+    program.run();
+    program.await_ready();
+    program.await_object("streams/cam-live");
+    camera.kill();
+    await_reason(&program, "streams/cam-live", "Slate");
+    assert!(program.condition("streams/cam-live", "SlateImageUnavailable").is_none());
+    let (_, playlist) = hls::fetch(&program.url("/live/default/cam-live/index.m3u8")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let files = hls::download_all(&playlist.segments, folder.path());
+    let last = files.last().unwrap().to_str().unwrap();
+    let output = Command::new("ffmpeg")
+        .args(["-v", "error", "-i", last, "-frames:v", "1", "-vf", "crop=iw/4:ih/4,scale=1:1:flags=area,format=rgb24"])
+        .args(["-f", "rawvideo", "-"])
+        .output()
+        .unwrap();
+    assert!(matches!(output.stdout[..], [200.., ..60, ..60]), "{:?}", output.stdout);
+    camera.restart();
+    // Gone, it is said, and there is a card.
+    std::fs::remove_file(&image).unwrap();
+    program.write_manifests(&(manifest::camera("cam", &camera.url) + &live(&fallback.replace("1s", "900ms"))));
+    wait("the image to be missed", || program.condition("streams/cam-live", "SlateImageUnavailable"));
+}
+
 #[test]
 fn a_camera_whose_pictures_nothing_fits_has_a_slate_in_its_codec() {
     let mut camera = Camera::start("--codec h265");

@@ -3,8 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
+
 use crate::agent::unit::{Secret, Secrets};
-use crate::plan::unit::SecretKey;
+use crate::plan::unit::{ConfigMapKey, SecretKey};
 
 /// Where everything is mounted.
 pub const FOLDER: &str = "/var/run/secrets/camera-operator.dev";
@@ -21,7 +23,7 @@ pub struct MountedSecrets {
 }
 
 impl MountedSecrets {
-    /// Secrets beneath a folder: `users/<secret>/<key>`, and `agent/token`.
+    /// Secrets beneath a folder: `users/<secret>/<key>`, and `agent/token`; pictures of ConfigMaps in `pictures/<name>/<key>`.
     pub fn new(folder: &Path) -> Self {
         Self { folder: folder.to_owned() }
     }
@@ -40,6 +42,13 @@ impl Secrets for MountedSecrets {
         // A pod mounts Secrets of its own namespace only, which is that of its objects.
         let path = self.folder.join("users").join(&key.name).join(&key.key);
         std::fs::read_to_string(path).ok().map(Secret::new)
+    }
+
+    fn picture(&self, key: &ConfigMapKey) -> Option<Bytes> {
+        if !is_plain(&key.name) || !is_plain(&key.key) {
+            return None;
+        }
+        std::fs::read(self.folder.join("pictures").join(&key.name).join(&key.key)).ok().map(Bytes::from)
     }
 
     fn agent_token(&self) -> Option<Secret> {
@@ -71,6 +80,13 @@ mod tests {
         for (name, key) in [("..", "agent"), ("door", "../../agent/token"), ("../agent", "token"), ("", "")] {
             assert_eq!(get(name, key), None, "{name}/{key}");
         }
+        std::fs::create_dir_all(folder.path().join("pictures/slate")).unwrap();
+        std::fs::write(folder.path().join("pictures/slate/slate.png"), [1, 2]).unwrap();
+        let picture = |name: &str, key: &str| {
+            secrets.picture(&ConfigMapKey { namespace: "shop".into(), name: name.into(), key: key.into() })
+        };
+        assert_eq!(picture("slate", "slate.png").as_deref(), Some(&[1, 2][..]));
+        assert_eq!(picture("..", "agent"), None);
         assert_eq!(secrets.agent_token(), Some(Secret::new("token")));
     }
 }

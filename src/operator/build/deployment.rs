@@ -136,6 +136,7 @@ fn mounted(plan: &AgentPlan) -> Vec<pod::Mounted> {
     let volume = Volume { name: "plan".to_owned(), config_map: Some(config_map), ..Volume::default() };
     let mut mounted = vec![pod::mounted(volume, PLAN_FOLDER, true), pod::temporary()];
     mounted.extend(pod::secrets(&plan.secrets));
+    mounted.extend(pod::config_maps(&plan.config_maps));
     if plan.reads_agents {
         mounted.push(pod::token());
     }

@@ -1,14 +1,14 @@
 //! What all pods have in common: they pass the `restricted` Pod Security Standard, and mount what an agent or a job reads.
 
 use k8s_openapi::api::core::v1::{
-    Capabilities, EmptyDirVolumeSource, KeyToPath, LocalObjectReference, PodSecurityContext, PodSpec,
+    Capabilities, ConfigMapProjection, EmptyDirVolumeSource, KeyToPath, LocalObjectReference, PodSecurityContext, PodSpec,
     ProjectedVolumeSource, SeccompProfile, SecretProjection, SecurityContext, ServiceAccountTokenProjection, Volume,
     VolumeMount, VolumeProjection,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-use crate::operator::names::{AGENT_AUDIENCE, SECRETS_FOLDER, TOKEN_FILE, TOKEN_FOLDER};
-use crate::plan::unit::SecretKey;
+use crate::operator::names::{AGENT_AUDIENCE, CONFIG_MAPS_FOLDER, SECRETS_FOLDER, TOKEN_FILE, TOKEN_FOLDER};
+use crate::plan::unit::{ConfigMapKey, SecretKey};
 
 /// User and group of the image.
 const USER: i64 = 10001;
@@ -114,6 +114,18 @@ pub fn secrets(keys: &[SecretKey]) -> Option<Mounted> {
         .map(|secret| VolumeProjection { secret: Some(secret), ..VolumeProjection::default() })
         .collect();
     (!sources.is_empty()).then(|| mounted(projected("user-secrets", sources), SECRETS_FOLDER, true))
+}
+
+/// Keys of users' ConfigMaps as files `<name>/<key>`, as [`secrets`] does it. `None` where there is none.
+pub fn config_maps(keys: &[ConfigMapKey]) -> Option<Mounted> {
+    let source = |ConfigMapKey { name, key, .. }: &ConfigMapKey| {
+        let item = KeyToPath { key: key.clone(), path: format!("{name}/{key}"), ..KeyToPath::default() };
+        let map = ConfigMapProjection { name: name.clone(), items: Some(vec![item]), optional: Some(true) };
+        VolumeProjection { config_map: Some(map), ..VolumeProjection::default() }
+    };
+    let plain = keys.iter().filter(|key| !matches!(key.key.as_str(), "." | ".."));
+    let sources: Vec<VolumeProjection> = plain.map(source).collect();
+    (!sources.is_empty()).then(|| mounted(projected("pictures", sources), CONFIG_MAPS_FOLDER, true))
 }
 
 fn projected(name: &str, sources: Vec<VolumeProjection>) -> Volume {

@@ -43,6 +43,8 @@ use crate::plan::unit::{Fallback, ObjectKey};
 
 /// Condition type of a stream whose slate cannot be drawn.
 const SLATE_UNAVAILABLE: &str = "SlateUnavailable";
+/// Condition type of a stream whose slate is the card because its image cannot be shown.
+const SLATE_IMAGE_UNAVAILABLE: &str = "SlateImageUnavailable";
 /// A camera that has never been seen is given so long to connect before the slate tells its viewers that it is away.
 const UNSEEN_PATIENCE: Duration = Duration::from_secs(10);
 /// A camera of few pictures is away when so many of them are missing.
@@ -71,6 +73,8 @@ struct Prepared {
     card: Card,
     shape: Shape,
     image: Option<Bytes>,
+    /// Why the image is not shown.
+    image_problem: Option<String>,
     still: SlatePicture,
     /// What frames of it need.
     configuration: Arc<Configuration>,
@@ -294,11 +298,20 @@ impl<'a> Slate<'a> {
             self.since = None;
             self.meter.end();
             self.tell();
+            if self.image() != self.prepared.as_ref().and_then(|prepared| prepared.image.clone()) {
+                // It was put right, or is another one.
+                self.prepared = None;
+            }
         }
         if self.splice.camera().is_some() && !self.splice.shows_slate() && !self.is_prepared() {
             self.prepare();
         }
         passed
+    }
+
+    /// The image as it is now.
+    fn image(&self) -> Option<Bytes> {
+        self.context.secrets.picture(self.fallback.image.as_ref()?)
     }
 
     fn end_moving(&mut self) {
@@ -320,8 +333,9 @@ impl<'a> Slate<'a> {
             // What is shown goes on as it is; the next one is drawn when the camera is back.
             Ok(_) if self.splice.shows_slate() => {}
             Ok(prepared) => {
-                self.prepared = Some(prepared);
                 self.context.set_notice(SLATE_UNAVAILABLE, None);
+                self.context.set_notice(SLATE_IMAGE_UNAVAILABLE, prepared.image_problem.clone());
+                self.prepared = Some(prepared);
                 if self.splice.camera().is_some() && !self.is_prepared() {
                     // The camera has become another one meanwhile.
                     self.prepare();
@@ -384,7 +398,8 @@ impl<'a> Slate<'a> {
 
     fn start_moving(&mut self) {
         let Some(prepared) = &self.prepared else { return };
-        let (card, shape, image) = (prepared.card.clone(), prepared.shape, prepared.image.clone());
+        let (card, shape) = (prepared.card.clone(), prepared.shape);
+        let image = prepared.image.clone().filter(|_| prepared.image_problem.is_none());
         let away = self.away();
         let (context, camera, logs) = (self.context.clone(), self.camera.clone(), self.context.logs.clone());
         let task = tokio::spawn(async move {
@@ -460,18 +475,31 @@ async fn prepare(wanted: Wanted, fallback: &Fallback, context: &UnitContext) -> 
     let tools = video.map_or(Ok(Tools::default()), tools);
     let shape = Shape { codec, width, height, tools: tools.unwrap_or_default() };
     let mut card = Card { title: fallback.title.clone(), text: fallback.text.clone(), without_letters: false };
-    let image: Option<Bytes> = None;
     let logs = &context.logs;
-    let picture = image.clone().map(|image| (Background::Image, image));
+    let image = fallback.image.as_ref().and_then(|key| context.secrets.picture(key));
+    let mut image_problem = fallback.image.as_ref().filter(|_| image.is_none()).map(|key| {
+        format!("the card is shown: ConfigMap {} has no key {}; create it with the picture", key.name, key.key)
+    });
     // The semaphore is never closed.
     let _permit = DRAWING.acquire().await;
-    let still = match still(&card, shape, picture.clone(), logs.clone()).await {
-        // Without a font there are no letters.
-        Err(SlateError::Failed(why)) if why.contains("font") || why.contains("drawtext") => {
-            card.without_letters = true;
-            still(&card, shape, picture, logs.clone()).await?
+    let mut drawn = None;
+    if let Some(image) = &image {
+        match still(&card, shape, Some((Background::Image, image.clone())), logs.clone()).await {
+            Ok(picture) => drawn = Some(picture),
+            Err(SlateError::Failed(why)) => image_problem = Some(format!("the card is shown: the image is unreadable ({why})")),
+            Err(error) => return Err(error),
         }
-        other => other?,
+    }
+    let still = match drawn {
+        Some(picture) => picture,
+        None => match still(&card, shape, None, logs.clone()).await {
+            // Without a font there are no letters.
+            Err(SlateError::Failed(why)) if why.contains("font") || why.contains("drawtext") => {
+                card.without_letters = true;
+                still(&card, shape, None, logs.clone()).await?
+            }
+            other => other?,
+        },
     };
     let fit = match (video, tools) {
         (Some(video), Ok(_)) => Fit::new(&still.configuration, video),
@@ -484,7 +512,7 @@ async fn prepare(wanted: Wanted, fallback: &Fallback, context: &UnitContext) -> 
     let as_camera = video.filter(|_| fit.is_ok()).cloned().map(Arc::new);
     let video = as_camera.unwrap_or_else(|| still.configuration.clone());
     let configuration = Arc::new(Configuration { generation: 0, video, audio });
-    let mut prepared = Prepared { wanted, card, shape, image, still, configuration, fit };
+    let mut prepared = Prepared { wanted, card, shape, image, image_problem, still, configuration, fit };
     // A picture that does not go through would not be seen until it is needed.
     if let Ok(fit) = &mut prepared.fit
         && fit.apply(&prepared.still.payload).is_none()

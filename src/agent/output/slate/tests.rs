@@ -149,7 +149,7 @@ async fn one_stream_goes_on_over_many_slates() {
     let folder = tempfile::tempdir().unwrap();
     let coded = coded(&H264, 25, 1, true);
     let context = rig.context(ObjectKind::Stream, "live");
-    let fallback = Fallback { after_ms: 300, title: "cam".into(), text: "Back soon".into() };
+    let fallback = Fallback { after_ms: 300, title: "cam".into(), text: "Back soon".into(), image: None };
     let key = camera();
     let mut frames = CameraOrSlate::new(&context, &context.registry.hubs, &key, Pace::EveryFrame, Some(&fallback));
     let mut feed = Feed::new(&coded.configuration, Sound::Copied);
