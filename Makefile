@@ -34,6 +34,7 @@ bench: ## The benchmarks: beside a bare FFmpeg and nginx, the operator on an API
 	@cargo bench --locked --bench serve
 	@cargo bench --locked --bench cluster
 	@cargo bench --locked --bench alerts
+	@cargo bench --locked --bench slate
 
 fuzz: ## Look for bytes that break the readers of media and indexes; make test replays what was found (FUZZ_SECONDS=, FUZZ_TARGET=)
 	@scripts/install.sh fuzz
