@@ -92,7 +92,9 @@ fn children() -> f64 {
 
 fn median_and_worst(mut times: Vec<Duration>) -> String {
     times.sort_unstable();
-    let show = |time: Option<&Duration>| time.map_or_else(|| "–".to_owned(), |time| format!("{:.1} ms", time.as_secs_f64() * 1e3));
+    let show = |time: Option<&Duration>| {
+        time.map_or_else(|| "–".to_owned(), |time| format!("{:.1} ms", time.as_secs_f64() * 1e3))
+    };
     format!("{} | {}", show(times.get(times.len() / 2)), show(times.last()))
 }
 
@@ -134,18 +136,16 @@ async fn main() {
         logs: Arc::default(),
         cancel: tokio_util::sync::CancellationToken::new(),
     };
-    let fallback = Fallback {
-        after_ms: AFTER.as_millis() as u64,
-        title: "cam".into(),
-        text: "Back soon".into(),
-        image: None,
-    };
+    let fallback =
+        Fallback { after_ms: AFTER.as_millis() as u64, title: "cam".into(), text: "Back soon".into(), image: None };
     let mut output = CameraOrSlate::new(&context, &key, Pace::EveryFrame, Some(&fallback));
     let (mut there, mut moves, mut back) = (Vec::new(), Vec::new(), Vec::new());
     let (mut slate_seconds, cpu) = (0.0, children());
     let publish = || {
         let (run, began) = (registry.numbering.name_run(), UtcMicros::from_timestamp(Timestamp::now()));
-        let frames = frames.iter().map(|frame| Frame { run, utc: began.plus_micros(frame.utc.0), ..frame.clone() });
+        // All at once: none is of the future.
+        let frames =
+            frames.iter().map(|frame| Frame { run, utc: began.plus_micros(frame.utc.0 / 1000), ..frame.clone() });
         hub.publish(&configuration, frames);
         (run, Instant::now())
     };
@@ -196,7 +196,8 @@ async fn main() {
     let card = Card { title: "cam".into(), text: "Back soon".into(), without_letters: false };
     for _ in 0..times {
         let begun = Instant::now();
-        let picture: Option<Bytes> = still(&card, shape, None, Arc::default()).await.ok().map(|picture| picture.payload);
+        let picture: Option<Bytes> =
+            still(&card, shape, None, Arc::default()).await.ok().map(|picture| picture.payload);
         assert!(picture.is_some(), "FFmpeg draws no slate");
         started.push(begun.elapsed());
     }

@@ -34,8 +34,9 @@ impl ConfigMap {
 /// # Errors
 /// What is wrong with it.
 pub fn read(node: &Node, key: ObjectKey) -> Result<ConfigMap, String> {
-    let manifest: Manifest = serde_json::from_value(node.json())
-        .map_err(|error| format!("cannot be read as a ConfigMap ({error}): write pictures as base64 under binaryData"))?;
+    let manifest: Manifest = serde_json::from_value(node.json()).map_err(|error| {
+        format!("cannot be read as a ConfigMap ({error}): write pictures as base64 under binaryData")
+    })?;
     let texts = manifest.data.into_iter().flatten().map(|(name, text)| (name, Bytes::from(text)));
     let binary = manifest.binary_data.into_iter().flatten().map(|(name, bytes)| (name, Bytes::from(bytes.0)));
     Ok(ConfigMap { key, values: texts.chain(binary).collect() })

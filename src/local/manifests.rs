@@ -170,7 +170,11 @@ fn parse(path: &Path, text: &str) -> Result<Content, Vec<String>> {
     problems.extend(add(&mut objects, ObjectKind::Archive, &manifests.archives).err());
     problems.extend(add(&mut objects, ObjectKind::Recording, &manifests.recordings).err());
     problems.extend(add(&mut objects, ObjectKind::AlertRoute, &manifests.alert_routes).err());
-    if problems.is_empty() { Ok(Content { objects, secrets: manifests.secrets, config_maps: manifests.config_maps }) } else { Err(problems) }
+    if problems.is_empty() {
+        Ok(Content { objects, secrets: manifests.secrets, config_maps: manifests.config_maps })
+    } else {
+        Err(problems)
+    }
 }
 
 fn add<T: Resource + Serialize>(

@@ -12,11 +12,12 @@ use super::index::{Index, camera_of_recording, camera_of_stream};
 use super::objects::{archive_of, stable_uid};
 use super::report::Reason;
 use super::resolve::{
-    Refusal, Waiting, archive_plan, camera_unit, declared, fallback_image, ingest, recording_unit, secret_key, stream_unit, unit,
+    Refusal, Waiting, archive_plan, camera_unit, declared, fallback_image, ingest, recording_unit, secret_key,
+    stream_unit, unit,
 };
 use super::unit::{
-    Access, ConfigMapKey, Credentials, Ingest, Location, ObjectKey, ObjectKind, ObjectRef, Plan, Reconnect, SecretKey, Source,
-    SourceGuard, Unit, Work,
+    Access, ConfigMapKey, Credentials, Ingest, Location, ObjectKey, ObjectKind, ObjectRef, Plan, Reconnect, SecretKey,
+    Source, SourceGuard, Unit, Work,
 };
 use crate::api::archive::{Claim, ReclaimPolicy};
 use crate::api::pod::PodOverrides;

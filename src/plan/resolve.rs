@@ -10,9 +10,9 @@ use super::objects::{Objects, archive_of, stable_uid};
 use super::report::Reason;
 use super::transcode::{Encoder, Preset, Rendition, Transcode};
 use super::unit::{
-    ArchivePlan, ConfigMapKey, Credentials, DeclaredRecording, Engine, Fallback, Hls, Ingest, Location, Mjpeg, ObjectKey, ObjectKind,
-    ObjectRef, Plan, Push, PushAudio, Reconnect, Record, RecordMode, RetentionRules, RetentionSchedule, RtspTransport,
-    SecretKey, Source, Unit, Work,
+    ArchivePlan, ConfigMapKey, Credentials, DeclaredRecording, Engine, Fallback, Hls, Ingest, Location, Mjpeg,
+    ObjectKey, ObjectKind, ObjectRef, Plan, Push, PushAudio, Reconnect, Record, RecordMode, RetentionRules,
+    RetentionSchedule, RtspTransport, SecretKey, Source, Unit, Work,
 };
 use crate::api::camera::{self, V4l2Format};
 use crate::api::recording::Retention;
@@ -387,11 +387,7 @@ fn fallback(wanted: &stream::Fallback, camera: &ObjectKey) -> Fallback {
 /// Where the picture of a fallback is, if it has one.
 pub(super) fn fallback_image(fallback: &stream::Fallback, namespace: &str) -> Option<ConfigMapKey> {
     let reference = &fallback.image.as_ref()?.config_map_ref;
-    Some(ConfigMapKey {
-        namespace: namespace.to_owned(),
-        name: reference.name.clone(),
-        key: reference.key.clone(),
-    })
+    Some(ConfigMapKey { namespace: namespace.to_owned(), name: reference.name.clone(), key: reference.key.clone() })
 }
 
 fn reconnect(reconnect: Option<&camera::Reconnect>) -> Reconnect {

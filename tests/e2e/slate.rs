@@ -20,7 +20,7 @@ const CUTS: [Cut; 3] = [
     (Camera::kill, Camera::restart),
     (|camera| camera.pause(), |camera| camera.resume()),
     // Its sound goes on.
-    (|camera| drop(camera.freeze() > 0), Camera::unfreeze),
+    (|camera| assert!(camera.freeze() > 0), Camera::unfreeze),
 ];
 
 fn live(spec: &str) -> String {
@@ -243,7 +243,8 @@ fn an_image_is_shown_instead_of_the_card() {
         .args(["-f", "rawvideo", "-"])
         .output()
         .unwrap();
-    assert!(matches!(output.stdout[..], [200.., ..60, ..60]), "{:?}", output.stdout);
+    let red = matches!(output.stdout[..], [red, green, blue] if red > 200 && green < 60 && blue < 60);
+    assert!(red, "{:?}", output.stdout);
     camera.restart();
     // Gone, it is said, and there is a card.
     std::fs::remove_file(&image).unwrap();

@@ -1,9 +1,9 @@
 //! What all pods have in common: they pass the `restricted` Pod Security Standard, and mount what an agent or a job reads.
 
 use k8s_openapi::api::core::v1::{
-    Capabilities, ConfigMapProjection, EmptyDirVolumeSource, KeyToPath, LocalObjectReference, PodSecurityContext, PodSpec,
-    ProjectedVolumeSource, SeccompProfile, SecretProjection, SecurityContext, ServiceAccountTokenProjection, Volume,
-    VolumeMount, VolumeProjection,
+    Capabilities, ConfigMapProjection, EmptyDirVolumeSource, KeyToPath, LocalObjectReference, PodSecurityContext,
+    PodSpec, ProjectedVolumeSource, SeccompProfile, SecretProjection, SecurityContext, ServiceAccountTokenProjection,
+    Volume, VolumeMount, VolumeProjection,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 

@@ -18,6 +18,9 @@ use crate::media::silence;
 /// From one slate picture to the next.
 const INTERVAL_MICROS: i64 = 1_000_000 / RATE;
 
+/// A picture from so long before the slate, at most, is one that was held back somewhere. If it is older, clocks were set.
+const MOST_HELD_BACK_MICROS: i64 = 30_000_000;
+
 /// A slate that is shown.
 #[derive(Debug)]
 struct Line {
@@ -117,8 +120,13 @@ impl Splice {
         passed
     }
 
-    /// The end of the slate, if the camera can be shown from this frame on.
+    /// The end of the slate, if the camera can be shown from this frame on. What was captured before the slate began is no sign that the
+    /// camera is back: a source hands out what it held back when its run ends.
     fn leave(&mut self, frame: &Frame) -> Option<Event> {
+        let held_back = self.slate.as_ref()?.base.0.saturating_sub(frame.utc.0.saturating_add(self.shift));
+        if (1..=MOST_HELD_BACK_MICROS).contains(&held_back) {
+            return None;
+        }
         let (run, configuration) = self.known.clone().filter(|(run, _)| *run == frame.run && frame.is_video_key())?;
         let line = self.slate.take()?;
         let end = line.base.plus_micros(line.next * INTERVAL_MICROS);
@@ -226,6 +234,9 @@ mod tests {
         // The one that waited is not late, and time is not made up for in a rush.
         all.extend(splice.put_in(vec![picture(false), picture(false)], seconds(7)));
         assert!(splice.shows_slate());
+        // One that was held back from before.
+        let held_back = moved(&coded, 1, 3_000_000).into_iter().take(2).collect();
+        assert!(splice.pass(held_back, seconds(7)).is_empty());
         // Sound, and pictures that need others, are not enough. Pictures from before the end of the slate are dated on.
         let mut back = moved(&coded, 3, 6_500_000);
         let first = back.remove(1);
