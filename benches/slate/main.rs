@@ -138,7 +138,7 @@ async fn main() {
     };
     let fallback =
         Fallback { after_ms: AFTER.as_millis() as u64, title: "cam".into(), text: "Back soon".into(), image: None };
-    let mut output = CameraOrSlate::new(&context, &key, Pace::EveryFrame, Some(&fallback));
+    let mut output = CameraOrSlate::new(&context, &registry.hubs, &key, Pace::EveryFrame, Some(&fallback));
     let (mut there, mut moves, mut back) = (Vec::new(), Vec::new(), Vec::new());
     let (mut slate_seconds, cpu) = (0.0, children());
     let publish = || {

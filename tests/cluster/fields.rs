@@ -365,6 +365,12 @@ fn outputs(at: &Addresses) -> Vec<Vec<Edit>> {
                 &[("configmap/second-archive", "\"name\":\"rec\"")],
             ),
         ],
+        vec![edit(
+            "stream/out",
+            json!({"fallback": {"image": {"configMapRef": {"name": "slate", "key": "slate.png"}}}}),
+            Replaces(&["out-stream"]),
+            &[("deployment/out-stream", "slate/slate.png")],
+        )],
         vec![
             edit("stream/out", srt, Replaces(&["out-stream"]), &[("deployment/out-stream", "keys/passphrase")]),
             Edit {
