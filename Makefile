@@ -35,6 +35,7 @@ bench: ## The benchmarks: beside a bare FFmpeg and nginx, the operator on an API
 	@cargo bench --locked --bench cluster
 	@cargo bench --locked --bench alerts
 	@cargo bench --locked --bench slate
+	@cargo bench --locked --bench transcode -- --output docs/benchmarks/transcode.md
 
 fuzz: ## Look for bytes that break the readers of media and indexes; make test replays what was found (FUZZ_SECONDS=, FUZZ_TARGET=)
 	@scripts/install.sh fuzz

@@ -1,5 +1,5 @@
-//! What an output can carry without re-encoding, in one table: asked when planning, as far as the source's codec is known
-//! before it runs, and again by outputs when frames come. Pure.
+//! What an output can carry, in one table: asked when planning, of the codec that is encoded or, by copy, of the source's as far
+//! as that is known before it runs, and again by outputs when frames come. Pure.
 
 use crate::api::camera::{CameraSource, V4l2Format};
 use crate::media::frame::Codec;
@@ -55,12 +55,12 @@ impl Carrier {
             return None;
         }
         let (carrier, advice) = match self {
-            Self::Hls => ("HLS", "use output.mjpeg, or let the camera send H264 or H265"),
+            Self::Hls => ("HLS", "add video: {codec: H264}, use output.mjpeg, or let the camera send H264 or H265"),
             Self::Mjpeg => ("Motion JPEG", "use output.hls for sound"),
             Self::Recording => ("the archive", "let the camera send H264 or H265"),
-            Self::Rtmp => ("RTMP", "let the camera send H264, and AAC for sound"),
-            Self::Srt => ("SRT", "let the camera send H264 or H265"),
-            Self::Rtsp => ("a push over RTSP", "let the camera send H264 or H265"),
+            Self::Rtmp => ("RTMP", "add video: {codec: H264}, or let the camera send H264, and AAC for sound"),
+            Self::Srt => ("SRT", "add video: {codec: H264}, or let the camera send H264 or H265"),
+            Self::Rtsp => ("a push over RTSP", "add video: {codec: H264}, or let the camera send H264 or H265"),
         };
         Some(format!("{carrier} cannot carry {}: {advice}", codec.name()))
     }

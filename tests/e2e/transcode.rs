@@ -227,6 +227,41 @@ fn h265_is_pushed_as_h264_in_one_session_over_cuts_of_the_camera() {
 }
 
 #[test]
+fn the_slate_goes_through_the_same_encoder() {
+    let server = RtmpServer::start("mango");
+    let mut camera = Camera::start("--codec h265");
+    let spec = format!("video: {FAST}\nfallback: {{after: 1s}}");
+    let key = "streamKeySecretRef: {name: target, key: key}";
+    let manifests = manifest::camera("cam", &camera.url)
+        + &manifest::push("cam-push", "cam", &server.url(), key, &spec)
+        + &manifest::secret("target", &[("key", "mango")]);
+    let mut program = Program::start(&manifests);
+    let await_mode = |program: &Program, mode: &str| {
+        wait(mode, || (program.object("streams/cam-push")?["status"]["push"]["mode"] == mode).then_some(()));
+        let before = server.bytes();
+        wait("more at the server", || (server.bytes() > before + 10_000).then_some(()));
+    };
+    await_mode(&program, "Camera");
+    let pid = encoder(&mut program);
+    camera.kill();
+    await_mode(&program, "Slate");
+    camera.restart();
+    await_mode(&program, "Camera");
+    assert_eq!(encoder(&mut program), pid, "one encoder for both");
+    let conditions = program.object("streams/cam-push").unwrap()["status"]["conditions"].to_string();
+    assert!(!conditions.contains("NotSeamless"), "{conditions}");
+    assert!(program.terminate().success(), "{}", program.log());
+    let recorded = server.recorded();
+    assert_eq!((recorded.len(), server.asked()), (1, (1, 0)), "one session");
+    judge::assert_decodes(&recorded[0]);
+    let file = recorded[0].to_str().unwrap();
+    let times: Vec<f64> = judge::packets(file, "v").iter().map(|packet| packet.dts).collect();
+    assert!(times.windows(2).all(|pair| pair[0] < pair[1]), "{times:?}");
+    let slate = judge::counters(file).iter().filter(|counter| counter.is_none()).count();
+    assert!(slate >= 3, "pictures without a counter: {slate}");
+}
+
+#[test]
 fn a_clip_is_encoded_smaller_than_the_camera_sends_it() {
     let camera = Camera::start("--codec h265 --audio aac");
     let video = "{codec: H264, preset: UltraFast, threads: 1, height: 120}";
