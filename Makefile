@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build run test bench fuzz fmt lint generate web clean
+.PHONY: help build run test bench fuzz arm64 fmt lint generate web clean
 
 export PATH := $(CURDIR)/.cache/tools/bin:$(PATH)
 
@@ -41,6 +41,10 @@ fuzz: ## Look for bytes that break the readers of media and indexes; make test r
 	@scripts/install.sh fuzz
 	@scripts/fuzz.sh $(FUZZ_SECONDS) $(FUZZ_TARGET)
 
+arm64: ## Build the program for 64-bit ARM and run it, emulated
+	@scripts/install.sh arm64
+	@scripts/arm64.sh
+
 fmt: ## Format the Rust code
 	@cargo fmt --all
 
@@ -58,4 +62,4 @@ clean: ## Remove what was built; recordings in data/ stay
 	@rm -rf target web/dist web/node_modules
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -10,6 +10,7 @@
 #   scripts/install.sh fuzz    cargo-fuzz, built once into .cache/tools
 #   scripts/install.sh cluster what a node of the test cluster needs: containerd, runc, CNI plugins, iptables
 #   scripts/install.sh image   what scripts/image.sh needs: buildah, mmdebstrap
+#   scripts/install.sh arm64   what scripts/arm64.sh needs: a compiler for 64-bit ARM and QEMU's emulator
 #
 # It acts by itself on Debian and Ubuntu as root. Nothing is touched when all is there.
 set -euo pipefail
@@ -267,6 +268,14 @@ install_image() {
     install_without_services buildah mmdebstrap
 }
 
+install_arm64() {
+    if ! is_debian; then
+        require_commands aarch64-linux-gnu-gcc="a C compiler for aarch64" qemu-aarch64-static="qemu-user-static"
+        return
+    fi
+    install_packages gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static
+}
+
 case "$purpose" in
     run) install_run ;;
     page) install_node ;;
@@ -276,8 +285,9 @@ case "$purpose" in
     fuzz) install_fuzz ;;
     cluster) install_cluster ;;
     image) install_image ;;
+    arm64) install_arm64 ;;
     *)
-        say "usage: scripts/install.sh run | page | test | lint | chart | fuzz | cluster | image"
+        say "usage: scripts/install.sh run | page | test | lint | chart | fuzz | cluster | image | arm64"
         exit 2
         ;;
 esac
