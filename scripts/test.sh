@@ -76,7 +76,7 @@ end_clusters() {
 trap 'rm -f "$log"; end_clusters' EXIT
 echo "== the test cluster's programs"
 timeout 25m tests/cluster/build.sh >/dev/null || true
-CAMERA_OPERATOR_TEST_CLUSTER=${CAMERA_OPERATOR_TEST_CLUSTER:-start} cargo_test "tests on a real Kubernetes" 30m --test cluster
+CAMERA_OPERATOR_TEST_CLUSTER=${CAMERA_OPERATOR_TEST_CLUSTER:-start} cargo_test "tests on a real Kubernetes" 40m --test cluster
 
 read -r passed failed ignored < <(awk '
     /^test result: / { passed += $4; failed += $6; ignored += $8 }

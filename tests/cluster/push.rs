@@ -34,7 +34,7 @@ fn a_push_arrives_and_follows_its_key(cluster: &Cluster) {
         site.condition("stream/channel", "Ready").filter(|(_, reason, _)| reason == "PushRefused")
     });
     assert_eq!(status, "False");
-    assert!(message.contains("refuses the push"), "{message}");
+    assert!(message.contains("refuses the") && message.contains("key"), "{message}");
     let event = |reason: &str| {
         wait(&format!("an event {reason}"), || {
             let events = cluster.list("push", "events.events.k8s.io", "");
