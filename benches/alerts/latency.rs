@@ -56,7 +56,7 @@ fn monitoring(program: &Program, hook: &Hook) -> Monitoring {
     let rules = json!({"groups": [{"name": "cameras", "rules": [rule]}]});
     let webhook = json!({"url": format!("http://127.0.0.1:{}/theirs", hook.port)});
     let receivers = json!({
-        "route": {"receiver": "hook", "group_by": ["alertname"], "group_wait": format!("{GATHER}s"), "group_interval": "1s"},
+        "route": {"receiver": "hook", "group_by": ["alertname"], "group_wait": format!("{GATHER}s"), "group_interval": format!("{GATHER}s")},
         "receivers": [{"name": "hook", "webhook_configs": [webhook]}],
     });
     let targets = json!([{"targets": [format!("127.0.0.1:{}", program.port)]}]);
