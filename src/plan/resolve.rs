@@ -168,7 +168,7 @@ pub(super) fn stream_unit(stream: &Stream, key: &ObjectKey, objects: &Objects) -
     }
     let output = &stream.spec.output;
     let audio = stream.spec.audio.clone().unwrap_or_default();
-    let fallback = stream.spec.fallback.as_ref().map(|wanted| fallback(wanted, &camera_key));
+    let fallback = stream.spec.fallback.as_ref().map(|wanted| Box::new(fallback(wanted, &camera_key)));
     let renditions = output.hls.as_ref().map(|hls| hls.renditions.as_slice()).unwrap_or_default();
     let video = transcode(stream.spec.video.as_ref(), renditions);
     let encoded = video.as_ref().map(|video| video.codec);

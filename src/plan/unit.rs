@@ -418,7 +418,7 @@ pub struct Hls {
     pub video: Option<Transcode>,
     /// What is shown while the camera is away; absent = nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fallback: Option<Fallback>,
+    pub fallback: Option<Box<Fallback>>,
 }
 
 /// What is shown while a camera is away.
@@ -488,7 +488,7 @@ pub struct Push {
     pub reconnect: Reconnect,
     /// What is sent while the camera is away; absent = nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fallback: Option<Fallback>,
+    pub fallback: Option<Box<Fallback>>,
 }
 
 /// What becomes of the sound of a push.

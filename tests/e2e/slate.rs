@@ -195,6 +195,40 @@ fn one_session_goes_on_with_a_slate() {
     }
 }
 
+/// What no copy could do: H.265 that becomes H.264, in one session over slates.
+#[test]
+fn one_session_of_encoded_pictures_goes_on_with_a_slate() {
+    let server = RtmpServer::start(KEY);
+    let mut camera = Camera::start("--codec h265");
+    let push = "streamKeySecretRef: {name: target, key: key}";
+    let spec = format!("video: {{codec: H264, bitRate: 600k, preset: UltraFast}}\n{FALLBACK}");
+    let objects = manifest::camera("cam", &camera.url)
+        + &manifest::push("cam-push", "cam", &server.url(), push, &spec)
+        + &manifest::secret("target", &[("key", KEY)]);
+    let mut program = Program::start(&objects);
+    program.await_object("streams/cam-push");
+    let more = || {
+        let before = server.bytes();
+        wait("more at the server", || (server.bytes() > before + 30_000).then_some(()));
+    };
+    more();
+    for _ in 0..2 {
+        camera.kill();
+        await_reason(&program, "streams/cam-push", "Slate");
+        more();
+        camera.restart();
+        await_reason(&program, "streams/cam-push", "Streaming");
+        more();
+    }
+    assert!(program.condition("streams/cam-push", "NotSeamless").is_none());
+    assert_eq!(metric(&program, "push_sessions_total"), 1);
+    assert!(program.terminate().success());
+    let recorded = server.recorded();
+    assert_eq!((recorded.len(), server.asked()), (1, (1, 0)), "one session");
+    judge::assert_decodes(&recorded[0]);
+    assert_in_turn(&shown(&recorded), 2);
+}
+
 #[test]
 fn a_camera_that_was_never_there_has_a_slate_of_its_own_size() {
     let mut camera = Camera::start("");

@@ -143,7 +143,7 @@ pub async fn run(context: UnitContext, hls: Hls) {
     };
     if let Some((transcode, renditions)) = &encoded {
         let pace = if hls.low_latency { Pace::EveryFrame } else { ENCODED_PACE };
-        let mut frames = CameraOrSlate::new(&context, &registry.hubs, &hls.camera, pace, hls.fallback.as_ref());
+        let mut frames = CameraOrSlate::new(&context, &registry.hubs, &hls.camera, pace, hls.fallback.as_deref());
         let encode = Encode { context: &context, transcode, audio: hls.audio };
         encode.beside(&mut frames, renditions, follow).await;
     } else {
@@ -178,7 +178,7 @@ async fn follow(
         unit.wait(Reason::CameraUnavailable, starting(camera));
     }
     let mut frames = match encoded {
-        None => CameraOrSlate::new(context, &context.registry.hubs, camera, pace, hls.fallback.as_ref()),
+        None => CameraOrSlate::new(context, &context.registry.hubs, camera, pace, hls.fallback.as_deref()),
         Some((renditions, index)) => renditions.frames(index, context, camera, pace),
     };
     loop {

@@ -58,7 +58,7 @@ pub async fn run(context: UnitContext, push: Push) {
     let unit = Unit { context: &context, push: &push, meter: &meter, renditions };
     if let Some((transcode, renditions)) = &encoded {
         let hubs = &context.registry.hubs;
-        let mut frames = CameraOrSlate::new(&context, hubs, &push.camera, PACE, push.fallback.as_ref());
+        let mut frames = CameraOrSlate::new(&context, hubs, &push.camera, PACE, push.fallback.as_deref());
         let encode = Encode { context: &context, transcode, audio: push.audio != PushAudio::None };
         encode.beside(&mut frames, renditions, unit.run()).await;
     } else {
@@ -89,7 +89,7 @@ impl Unit<'_> {
         let mut camera = match self.renditions {
             None => {
                 let hubs = &self.context.registry.hubs;
-                CameraOrSlate::new(self.context, hubs, &self.push.camera, PACE, self.push.fallback.as_ref())
+                CameraOrSlate::new(self.context, hubs, &self.push.camera, PACE, self.push.fallback.as_deref())
             }
             Some(renditions) => renditions.frames(0, self.context, &self.push.camera, PACE),
         };

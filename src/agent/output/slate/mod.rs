@@ -487,7 +487,7 @@ async fn prepare(wanted: Wanted, fallback: &Fallback, context: &UnitContext) -> 
         match still(&card, shape, Some((Background::Image, image.clone())), logs.clone()).await {
             Ok(picture) => drawn = Some(picture),
             Err(SlateError::Failed(why)) => {
-                image_problem = Some(format!("the card is shown: the image is unreadable ({why})"))
+                image_problem = Some(format!("the card is shown: the image is unreadable ({why})"));
             }
             Err(error) => return Err(error),
         }
