@@ -110,7 +110,11 @@ pub fn markdown(options: &Options, bare: &Measured, ours: &Measured, with_ffmpeg
     text.push_str(
         "\ncamera-operator reads the cameras by its native driver, but in the rows that say otherwise. FFmpeg keeps neither a ring of frames for late readers nor the live window in memory (its window is files), and does not begin \
          again by itself: a loop that looks twice a second starts it again here. Nobody looks at the streams under load; a stream \
-         that is watched keeps expired segments for one more window (24 s here, 12 MB), as RFC 8216 §6.2.2 wants.\n",
+         that is watched keeps expired segments for one more window (24 s here, 12 MB), as RFC 8216 §6.2.2 wants.\n\n\
+         What a further camera takes is first of all its coded pictures: the listed segments and one more, and the newest 10 s for \
+         readers that come late, which are the same bytes in the same place as far as both hold them. Not counted among them is the \
+         segment that is being made (up to 4 s, 2 MB). The rest is the connection's buffer (a picture is put together in it), what frames are \
+         described by, files that are open, playlists, and what the allocator keeps for the next picture.\n",
     );
     text
 }
