@@ -26,6 +26,7 @@ const RESTART_DELAY: (Duration, Duration) = (Duration::from_secs(1), Duration::f
 
 /// What a task does: one of the plan's units, or an archive.
 #[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant, reason = "moved once, from the plan into what runs it")]
 pub enum Task {
     /// A unit's work.
     Work(Work),

@@ -244,6 +244,10 @@ fn cameras(at: &Addresses) -> Vec<Vec<Edit>> {
     ]
 }
 
+/// What a plan says of the edit of `video`.
+const ENCODED: &str = "\"video\":{\"codec\":\"H264\",\"framesPerSecond\":7,\"preset\":\"Fast\",\"keyFrameIntervalMs\":1000,\
+    \"threads\":2,\"encoder\":\"Software\",\"renditions\":[{\"width\":160,\"height\":120,\"bitRate\":100000,\"crf\":33}]}";
+
 /// Edits of streams, recordings and archives.
 fn outputs(at: &Addresses) -> Vec<Vec<Edit>> {
     use Then::{Ends, Refused, Replaces, Stays};
@@ -257,6 +261,8 @@ fn outputs(at: &Addresses) -> Vec<Vec<Edit>> {
     let recording = json!({"continuous": {"segmentDuration": "11s"}, "retention": {"maxAge": "41d", "maxSize": "3Gi"},
         "audio": {"codec": "None"}, "adopt": true});
     let side = json!({"cameraRef": {"name": "side"}});
+    let video = json!({"codec": "H264", "width": 160, "height": 120, "framesPerSecond": 7, "bitRate": "100k", "crf": 33,
+        "preset": "Fast", "keyFrameInterval": "1s", "threads": 2, "encoder": "Software"});
     let srt = json!({"output": {"push": {"url": "srt://192.0.2.1:9", "streamKeySecretRef": null, "youtube": null,
         "passphraseSecretRef": {"name": "keys", "key": "passphrase"}}}});
     let mut elsewhere = edit("stream/out", json!({"output": {"push": {"url": at.other_push}}}), Stays, &[]);
@@ -371,6 +377,31 @@ fn outputs(at: &Addresses) -> Vec<Vec<Edit>> {
             Replaces(&["out-stream"]),
             &[("deployment/out-stream", "slate/slate.png")],
         )],
+        vec![
+            edit("stream/out", json!({"video": video}), Stays, &[("configmap/out-stream", ENCODED)]),
+            edit("recording/rec", json!({"video": video}), Stays, &[("configmap/second-archive", ENCODED)]),
+            // What encodes has a pod of its own.
+            edit(
+                "stream/live",
+                json!({"video": {"codec": "H264"}, "output": {"hls": {"renditions": [
+                    {"name": "small", "width": 160, "height": 120, "bitRate": "100k", "crf": 33}]}}}),
+                Stays,
+                &[(
+                    "configmap/live-stream",
+                    "{\"name\":\"small\",\"width\":160,\"height\":120,\"bitRate\":100000,\"crf\":33}",
+                )],
+            ),
+        ],
+        vec![
+            edit("stream/out", json!({"video": null}), Stays, &[]),
+            edit("recording/rec", json!({"video": null}), Stays, &[]),
+            edit(
+                "stream/live",
+                json!({"video": null, "output": {"hls": {"renditions": null}}}),
+                Ends(&["live-stream"]),
+                &[("configmap/side-camera", "\"name\":\"live\"")],
+            ),
+        ],
         vec![
             edit("stream/out", srt, Replaces(&["out-stream"]), &[("deployment/out-stream", "keys/passphrase")]),
             Edit {
