@@ -72,7 +72,7 @@ fn arguments(graph: &str, shape: Shape, background: Background, more: &[&str]) -
     add(&["-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+error", "-threads", "1"]);
     add(&["-filter_threads", "1", "-protocol_whitelist", "pipe"]);
     if background.is_read() {
-        add(&["-f", "image2pipe", "-i", "pipe:0"]);
+        add(&["-framerate", &RATE.to_string(), "-f", "image2pipe", "-i", "pipe:0"]);
         add(&["-vf", graph]);
     } else {
         add(&["-f", "lavfi", "-i", graph]);
@@ -81,11 +81,15 @@ fn arguments(graph: &str, shape: Shape, background: Background, more: &[&str]) -
     let every = KEY_FRAME_EVERY.to_string();
     add(&["-fps_mode", "passthrough", "-threads", "1", "-g", &every, "-keyint_min", &every, "-sc_threshold", "0"]);
     let flag = u8::from;
+    // Whatever is drawn, the parameter sets are the same: they must not tell of what the background was made.
     match shape.codec {
         Codec::H265 => {
             add(&["-c:v", "libx265", "-preset", "ultrafast", "-tune", "zerolatency", "-crf", "26"]);
             add(&["-pix_fmt", "yuv420p", "-tag:v", "hvc1"]);
-            let of_encoder = format!("log-level=error:pools=none:frame-threads=1:bframes=0:keyint={every}:scenecut=0");
+            let of_encoder = format!(
+                "log-level=error:pools=none:frame-threads=1:bframes=0:keyint={every}:scenecut=0:range=limited:\
+                 colorprim=unknown:transfer=unknown:colormatrix=unknown:chromaloc=0"
+            );
             add(&["-x265-params", &of_encoder]);
         }
         Codec::Mjpeg => add(&["-c:v", "mjpeg", "-pix_fmt", "yuvj420p", "-strict", "unofficial", "-q:v", "4"]),
@@ -98,7 +102,8 @@ fn arguments(graph: &str, shape: Shape, background: Background, more: &[&str]) -
                 "-x264-params",
                 &format!(
                     "cabac={}:8x8dct={}:chroma-qp-offset={}:constrained-intra={}:ref=1:bframes=0:weightp=0:no-psy=1:\
-                     no-deblock=0:deblock=0,0:slices=1:sliced-threads=0:repeat-headers=0",
+                     no-deblock=0:deblock=0,0:slices=1:sliced-threads=0:repeat-headers=0:range=tv:colorprim=undef:transfer=undef:\
+                     colormatrix=undef:chromaloc=0",
                     flag(tools.arithmetic),
                     flag(tools.large_transform),
                     tools.chroma_offset,

@@ -153,7 +153,9 @@ impl Splice {
     /// Begins a slate; `utc` is the host's time, for one that nothing was before.
     pub fn enter(&mut self, run: RunId, configuration: Arc<Configuration>, now: Instant, utc: UtcMicros) -> Event {
         let micros = |duration: Duration| i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
-        let base = self.end.map_or(utc, |(end, at)| end.plus_micros(micros(now.saturating_duration_since(at))));
+        // Where the camera's time goes on; but what it was moved by comes off again, or many slates would add up.
+        let goes_on = |(end, at): (UtcMicros, Instant)| end.plus_micros(micros(now.saturating_duration_since(at)));
+        let base = self.end.map_or(utc, |end| goes_on(end).min(utc).max(end.0));
         let line =
             Line { run, configuration: configuration.clone(), began: now, base, next: 0, sequence: 0, silence: 0 };
         self.slate = Some(line);
@@ -228,7 +230,7 @@ mod tests {
         let mut splice = Splice::default();
         let mut all = splice.pass(moved(&coded, 1, 0), seconds(2));
         assert_eq!(frames(&all).len(), coded.frames.len());
-        all.push(splice.enter(RunId(2), coded.configuration.clone(), seconds(5), UtcMicros(0)));
+        all.push(splice.enter(RunId(2), coded.configuration.clone(), seconds(5), UtcMicros(i64::MAX)));
         let picture = |is_key| (Bytes::from_static(b"slate"), is_key);
         all.extend(splice.put_in(vec![picture(true)], seconds(5)));
         // The one that waited is not late, and time is not made up for in a rush.
