@@ -55,6 +55,16 @@ struct Addresses {
     other_push: String,
 }
 
+/// All of `spec.video`, small enough to encode beside everything else.
+fn video() -> Value {
+    json!({"codec": "H264", "width": 160, "height": 120, "framesPerSecond": 5, "bitRate": "200k", "crf": 30,
+        "preset": "UltraFast", "keyFrameInterval": "2s", "encoder": "Software", "threads": 1})
+}
+
+/// The same in a plan.
+const VIDEO: &str = "\"framesPerSecond\":5,\"preset\":\"UltraFast\",\"keyFrameIntervalMs\":2000,\"threads\":1,\
+     \"encoder\":\"Software\",\"renditions\":[{\"width\":160,\"height\":120,\"bitRate\":200000,\"crf\":30}]";
+
 /// All of `spec.pod` but the node's network, which one pod of a node can have at a time.
 fn pod() -> Value {
     json!({
@@ -255,11 +265,11 @@ fn outputs(at: &Addresses) -> Vec<Vec<Edit>> {
         "partDuration": "600ms"}}, "audio": {"codec": "None"},
         "fallback": {"after": "3s", "text": "edited"}});
     let push = json!({"output": {"push": {"reconnect": {"initialDelay": "300ms", "maxDelay": "3s", "maxAttempts": 88},
-        "youtube": {"videoId": "jfKfPfyJRdk"}}}, "audio": {"codec": "AAC", "bitRate": "96k"}});
+        "youtube": {"videoId": "jfKfPfyJRdk"}}}, "audio": {"codec": "AAC", "bitRate": "96k"}, "video": video()});
     let archive = json!({"minFree": "2Mi", "reclaimPolicy": "Delete", "claim": {"size": "2Gi"},
         "retention": {"schedule": "7 4 * * *", "timeZone": "Europe/Madrid", "orphans": "40d"}});
     let recording = json!({"continuous": {"segmentDuration": "11s"}, "retention": {"maxAge": "41d", "maxSize": "3Gi"},
-        "audio": {"codec": "None"}, "adopt": true});
+        "audio": {"codec": "None"}, "adopt": true, "video": video()});
     let side = json!({"cameraRef": {"name": "side"}});
     let video = json!({"codec": "H264", "width": 160, "height": 120, "framesPerSecond": 7, "bitRate": "100k", "crf": 33,
         "preset": "Fast", "keyFrameInterval": "1s", "threads": 2, "encoder": "Software"});
@@ -284,6 +294,17 @@ fn outputs(at: &Addresses) -> Vec<Vec<Edit>> {
                 ],
             ),
             edit(
+                "stream/sizes",
+                json!({"output": {"hls": {"renditions": [
+                    {"name": "small", "width": 160, "height": 120, "bitRate": "150k", "crf": 31},
+                ]}}}),
+                Stays,
+                &[(
+                    "configmap/sizes-stream",
+                    "\"renditions\":[{\"name\":\"small\",\"width\":160,\"height\":120,\"bitRate\":150000,\"crf\":31}]",
+                )],
+            ),
+            edit(
                 "stream/pictures",
                 json!({"output": {"mjpeg": {"framesPerSecond": 3, "quality": 9, "width": 160}}}),
                 Stays,
@@ -296,6 +317,7 @@ fn outputs(at: &Addresses) -> Vec<Vec<Edit>> {
                 &[
                     ("configmap/out-stream", "\"initialDelayMs\":300,\"maxDelayMs\":3000,\"maxAttempts\":88"),
                     ("configmap/out-stream", "\"audio\":\"AAC\",\"audioBitRate\":96000"),
+                    ("configmap/out-stream", VIDEO),
                 ],
             ),
             edit(
@@ -322,6 +344,7 @@ fn outputs(at: &Addresses) -> Vec<Vec<Edit>> {
                         "\"audio\":false,\"retention\":{\"maxAgeMs\":3542400000,\"maxBytes\":3221225472}",
                     ),
                     ("configmap/default-archive", "\"adopt\":true"),
+                    ("configmap/default-archive", VIDEO),
                 ],
             ),
             edit(
@@ -698,10 +721,13 @@ fn prepare(site: &Site, at: &Addresses) {
     let streams = manifest::hls("live", "front", "")
         + &manifest::mjpeg("pictures", "front")
         + &manifest::push("out", "front", &at.push, key, "");
+    // It encodes, and so has a pod of its own.
+    let sizes = manifest::hls("sizes", "front", "{renditions: [{name: tiny, height: 64}]}")
+        + "  video: {codec: H264, preset: UltraFast, framesPerSecond: 5}\n";
     let archives = "---\napiVersion: camera-operator.dev/v1alpha1\nkind: Archive\nmetadata: {name: default}\n\
          spec: {claim: {size: 1Gi, storageClassName: test-grows}}\n\
          ---\napiVersion: camera-operator.dev/v1alpha1\nkind: Archive\nmetadata: {name: second}\n\
          spec: {existingClaim: kept-one}\n";
     let recordings = manifest::recording("rec", "front") + &manifest::clip("shot", "front", "1h");
-    site.apply(&(secrets + &cameras + device + &streams + archives + &recordings));
+    site.apply(&(secrets + &cameras + device + &streams + &sizes + archives + &recordings));
 }
