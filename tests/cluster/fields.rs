@@ -339,10 +339,8 @@ fn outputs(at: &Addresses) -> Vec<Vec<Edit>> {
                 Stays,
                 &[
                     ("configmap/default-archive", "\"segmentMs\":11000"),
-                    (
-                        "configmap/default-archive",
-                        "\"audio\":false,\"retention\":{\"maxAgeMs\":3542400000,\"maxBytes\":3221225472}",
-                    ),
+                    ("configmap/default-archive", "\"audio\":false"),
+                    ("configmap/default-archive", "\"maxAgeMs\":3542400000,\"maxBytes\":3221225472"),
                     ("configmap/default-archive", "\"adopt\":true"),
                     ("configmap/default-archive", VIDEO),
                 ],
