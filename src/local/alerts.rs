@@ -38,7 +38,7 @@ pub struct LocalPlace {
     remembered: Mutex<Remembered>,
     volumes: Mutex<Volumes>,
     /// The version that the file holds. One save at a time, so that an older state never replaces a newer one.
-    saved: tokio::sync::Mutex<u64>,
+    saved: Arc<tokio::sync::Mutex<u64>>,
 }
 
 /// What the file is to hold.
@@ -88,7 +88,7 @@ impl LocalPlace {
             page,
             remembered: Mutex::new(Remembered { states, version: 0 }),
             volumes: Mutex::default(),
-            saved: tokio::sync::Mutex::default(),
+            saved: Arc::default(),
         })
     }
 
@@ -137,7 +137,7 @@ impl Place for LocalPlace {
                 remembered.version += 1;
                 remembered.version
             };
-            let mut saved = self.saved.lock().await;
+            let mut saved = self.saved.clone().lock_owned().await;
             if *saved >= version {
                 // Another route's save has taken this one with it.
                 return Ok(());
@@ -147,10 +147,14 @@ impl Place for LocalPlace {
                 (serde_json::to_vec(&remembered.states).map_err(|error| error.to_string())?, remembered.version)
             };
             let folder = self.folder.clone();
-            let written = tokio::task::spawn_blocking(move || save(&folder, &text)).await;
-            written.map_err(|error| error.to_string())?.map_err(|error| format!("{FILE}: {error}"))?;
-            *saved = newest;
-            Ok(())
+            // Whoever waits may give up, but a write goes on, and no other may begin beside it.
+            let written = tokio::task::spawn_blocking(move || {
+                save(&folder, &text)?;
+                *saved = newest;
+                Ok(())
+            });
+            let written: std::io::Result<()> = written.await.map_err(|error| error.to_string())?;
+            written.map_err(|error| format!("{FILE}: {error}"))
         }
         .boxed()
     }
