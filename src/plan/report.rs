@@ -264,6 +264,19 @@ pub struct PushFacts {
     /// Since when the session with the target lasts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<UtcMicros>,
+    /// Bits a second that the target takes, over the last minute of the session, rounded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bit_rate: Option<u64>,
+    /// Frames that were left out because the target took too little, since the unit started.
+    #[serde(default)]
+    pub dropped_frames: u64,
+}
+
+impl PushFacts {
+    /// Of a push without a session.
+    pub const fn new(mode: PushMode) -> Self {
+        Self { mode, since: None, bit_rate: None, dropped_frames: 0 }
+    }
 }
 
 /// What a push sends.

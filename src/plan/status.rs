@@ -245,12 +245,19 @@ fn push_status(stream: &Stream, report: Option<&UnitReport>) -> Option<PushStatu
         target: output.url.split('?').next().unwrap_or_default().to_owned(),
         mode: facts.map(|facts| facts.mode.name().to_owned()),
         since: facts.and_then(|facts| facts.since).map(time),
-        reconnects: report.map_or(0, |report| i64::try_from(report.reconnects).unwrap_or(i64::MAX)),
+        bit_rate: facts.and_then(|facts| facts.bit_rate).map(whole),
+        dropped_frames: facts.map_or(0, |facts| whole(facts.dropped_frames)),
+        reconnects: report.map_or(0, |report| whole(report.reconnects)),
         watch_url: output
             .youtube
             .as_ref()
             .map(|youtube| format!("https://www.youtube.com/watch?v={}", youtube.video_id)),
     })
+}
+
+/// A count as Kubernetes takes it.
+fn whole(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 /// The status of an archive.
@@ -334,11 +341,10 @@ fn gap(fact: &GapFact) -> Gap {
 }
 
 fn retention_status(facts: &RetentionFacts) -> RetentionStatus {
-    let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
     RetentionStatus {
         last_run: time(facts.last_run),
-        deleted_segments: count(facts.deleted_segments),
-        deleted_bytes: count(facts.deleted_bytes),
+        deleted_segments: whole(facts.deleted_segments),
+        deleted_bytes: whole(facts.deleted_bytes),
     }
 }
 

@@ -279,12 +279,17 @@ fn a_push_says_where_it_goes_and_what_it_sends() {
     let mut stream: Stream = object(json!({"cameraRef": {"name": "door"}, "output": {"push": push}}));
     let mut report = unit(ObjectKind::Stream, UnitState::Running, Reason::Streaming);
     report.reconnects = 2;
-    report.push = Some(PushFacts { mode: PushMode::Camera, since: Some(micros(NOW)) });
+    report.push = Some(PushFacts {
+        since: Some(micros(NOW)),
+        bit_rate: Some(4_000_000),
+        dropped_frames: 7,
+        ..PushFacts::new(PushMode::Camera)
+    });
     let status = stream_status(&stream, Outcome::Reported(&report), at(LATER));
     assert_eq!(
         serde_json::to_value(&status.push).ok(),
         Some(json!({
-            "target": "rtmp://a.example/live2", "mode": "Camera", "since": NOW, "reconnects": 2,
+            "target": "rtmp://a.example/live2", "mode": "Camera", "since": NOW, "bitRate": 4_000_000, "droppedFrames": 7, "reconnects": 2,
             "watchUrl": "https://www.youtube.com/watch?v=jfKfPfyJRdk"
         }))
     );
@@ -294,7 +299,7 @@ fn a_push_says_where_it_goes_and_what_it_sends() {
     assert_eq!(stream_status(&stream, Outcome::Unheard, at(LATER)).push, status.push);
     report.state = UnitState::Reconnecting;
     report.reason = Reason::PushRefused;
-    report.push = Some(PushFacts { mode: PushMode::Reconnecting, since: None });
+    report.push = Some(PushFacts::new(PushMode::Reconnecting));
     let status = stream_status(&stream, Outcome::Reported(&report), at(LATER));
     assert_eq!(said(&status.conditions), ["Ready=False PushRefused"]);
     assert_eq!(status.push.and_then(|push| push.mode).as_deref(), Some("Reconnecting"));

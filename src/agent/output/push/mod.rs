@@ -7,6 +7,7 @@
 //! | [`feed`] | pure: frames of all runs → one continuous fragmented MP4 |
 //! | [`session`] | one FFmpeg, from start to end |
 //! | [`progress`] | pure: whether the target takes what is sent |
+//! | [`rate`] | pure: how much it takes |
 //! | [`acknowledged`] | what the target has acknowledged, as the kernel counts it |
 //! | [`classify`] | pure: messages → reason |
 //! | [`meter`] | counts for metrics |
@@ -17,6 +18,7 @@ pub mod classify;
 pub mod feed;
 pub mod meter;
 pub mod progress;
+pub mod rate;
 pub mod session;
 
 use std::sync::Arc;
@@ -85,7 +87,7 @@ impl Unit<'_> {
             );
             return self.context.cancel.cancelled().await;
         };
-        self.context.update(|report| report.push = Some(PushFacts { mode: PushMode::Reconnecting, since: None }));
+        self.context.update(|report| report.push = Some(PushFacts::new(PushMode::Reconnecting)));
         let mut camera = match self.renditions {
             None => {
                 let hubs = &self.context.registry.hubs;

@@ -18,6 +18,7 @@ use super::classify::{Stage, classify};
 use super::feed::{Feed, sound};
 use super::meter::PushMeter;
 use super::progress::{LIMIT, Look, Progress};
+use super::rate::Rate;
 use crate::agent::hub::Event;
 use crate::agent::output::slate::CameraOrSlate;
 use crate::agent::source::process::{Ends, Manner, Process, spawn_sender};
@@ -92,6 +93,9 @@ struct State {
     /// What is sent is the slate.
     slate: bool,
     dropped: Option<Instant>,
+    rate: Rate,
+    /// Frames that were left out up to the newest figure of `rate`.
+    left_out: u64,
 }
 
 impl Session<'_> {
@@ -124,6 +128,8 @@ impl Session<'_> {
             paused: false,
             slate: camera.slate_since().is_some(),
             dropped: None,
+            rate: Rate::default(),
+            left_out: self.meter.counts().dropped,
         };
         let Ends { mut media, progress } = ends;
         let mut told = BufReader::new(progress).lines();
@@ -134,7 +140,7 @@ impl Session<'_> {
         let lines = end(process, media, &stop).await;
         self.context.set_notice(FRAMES_DROPPED, None);
         self.meter.set_since(None);
-        self.tell(PushMode::Reconnecting, None);
+        self.tell(PushMode::Reconnecting, None, &state);
         self.conclude(&stop, &lines, &state)
     }
 
@@ -209,7 +215,7 @@ impl Session<'_> {
                     self.write(&mut frames, &mut chunks, state);
                     state.paused = true;
                     if let Some((_, since)) = state.since {
-                        self.tell(PushMode::Paused, Some(since));
+                        self.tell(PushMode::Paused, Some(since), state);
                         self.context.set_state(UnitState::Waiting, ending.reason, ending.message.clone());
                     }
                 }
@@ -251,7 +257,8 @@ impl Session<'_> {
             },
         };
         let look = Look { given: state.given, held_up: !state.queue.is_empty(), acknowledged };
-        let moved = state.progress.look(look, state.looked.elapsed());
+        let elapsed = state.looked.elapsed();
+        let moved = state.progress.look(look, elapsed);
         state.looked = Instant::now();
         let bytes = acknowledged.saturating_sub(state.acknowledged);
         state.acknowledged = acknowledged;
@@ -275,7 +282,10 @@ impl Session<'_> {
             } else {
                 (PushMode::Camera, Reason::Streaming, format!("sent to {place}"))
             };
-            self.tell(mode, Some(since));
+            if state.rate.count(bytes, elapsed) {
+                state.left_out = self.meter.counts().dropped;
+            }
+            self.tell(mode, Some(since), state);
             self.context.set_state(UnitState::Running, reason, message);
         }
         if state.progress.is_stalled() { Err(Stop::Stalled) } else { Ok(()) }
@@ -292,9 +302,14 @@ impl Session<'_> {
         self.context.set_notice(NOT_SEAMLESS, message);
     }
 
-    fn tell(&self, mode: PushMode, since: Option<Timestamp>) {
-        let since = since.map(UtcMicros::from_timestamp);
-        self.context.update(|report| report.push = Some(PushFacts { mode, since }));
+    fn tell(&self, mode: PushMode, since: Option<Timestamp>, state: &State) {
+        let facts = PushFacts {
+            since: since.map(UtcMicros::from_timestamp),
+            bit_rate: since.and(state.rate.bits_per_second()),
+            dropped_frames: state.left_out,
+            ..PushFacts::new(mode)
+        };
+        self.context.update(|report| report.push = Some(facts));
     }
 
     fn conclude(&self, stop: &Stop, lines: &[String], state: &State) -> Ended {
