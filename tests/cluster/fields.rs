@@ -462,7 +462,7 @@ fn outputs(at: &Addresses) -> Vec<Vec<Edit>> {
                 Ends(&["pictures-stream"]),
                 &[("deployment/pictures-stream", "\"hostNetwork\":true")],
             ),
-            edit("camera/front", json!({"suspend": true}), Ends(&["front-camera"]), &[]),
+            edit("camera/front", json!({"suspend": true}), Ends(&["front-camera", "sizes-stream"]), &[]),
             edit(
                 "recording/shot",
                 json!({"clip": {"stop": true}}),
