@@ -1,12 +1,13 @@
 //! From the last picture that a camera sends to the message that somebody gets: by this program, and by a Prometheus that asks every
 //! second, with an Alertmanager.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::support::camera::Camera;
 use crate::support::hook::Hook;
+use crate::support::judge::{now, taken};
 use crate::support::program::Program;
 use crate::support::prometheus::{Monitoring, Pace};
 use crate::support::{manifest, wait};
@@ -35,18 +36,6 @@ pub struct Latency {
     pub ours: Vec<Duration>,
     /// Of Prometheus and Alertmanager.
     pub theirs: Vec<Duration>,
-}
-
-fn now() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
-}
-
-/// When the picture with this counter was taken: counters are frame intervals since the epoch, modulo 2^32.
-fn taken(counter: u32) -> Duration {
-    let interval = 1_000_000_000 / u64::from(FRAMES_PER_SECOND);
-    let intervals = now().as_nanos() as u64 / interval;
-    let age = (intervals as u32).wrapping_sub(counter);
-    Duration::from_nanos((intervals - u64::from(age)) * interval)
 }
 
 /// The rule and the receiver that do what the route does.
@@ -96,7 +85,7 @@ pub fn measure(how: How, times: usize) -> Latency {
                 camera.kill();
                 now()
             }
-            How::Frozen => taken(camera.freeze()),
+            How::Frozen => taken(camera.freeze(), FRAMES_PER_SECOND),
         };
         latency.ours.push(came(&hook, "/ours", "firing", number).saturating_sub(last));
         latency.theirs.push(came(&hook, "/theirs", "firing", number).saturating_sub(last));

@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use crate::subject::{Operator, Subject};
 use crate::support::camera::Camera;
+use crate::support::judge::{now, taken};
 use crate::support::{PATIENCE, hls, judge, wait};
 
 const FRAMES_PER_SECOND: u32 = 25;
@@ -19,18 +20,6 @@ pub struct Latency {
     pub oldest: Vec<Duration>,
     /// From the newest picture in it.
     pub newest: Vec<Duration>,
-}
-
-fn now() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
-}
-
-/// When the picture with this counter was taken: counters are frame intervals since the epoch, modulo 2^32.
-fn taken(counter: u32) -> Duration {
-    let interval = 1_000_000_000 / u64::from(FRAMES_PER_SECOND);
-    let intervals = now().as_nanos() as u64 / interval;
-    let age = (intervals as u32).wrapping_sub(counter);
-    Duration::from_nanos((intervals - u64::from(age)) * interval)
 }
 
 fn camera() -> Camera {
@@ -64,8 +53,8 @@ pub fn recorded_again(which: usize, folder: &Path) -> Duration {
     let counters: Vec<u32> =
         subject.recorded(0).iter().flat_map(|file| judge::counters(file.to_str().unwrap())).flatten().collect();
     let after = counters.into_iter().filter(|counter| counter.wrapping_sub(first_seen) < 1 << 31).min();
-    taken(after.unwrap_or_else(|| panic!("{} records nothing after the camera's return", subject.name())))
-        .saturating_sub(back)
+    let first = after.unwrap_or_else(|| panic!("{} records nothing after the camera's return", subject.name()));
+    taken(first, FRAMES_PER_SECOND).saturating_sub(back)
 }
 
 /// From the lens to the playlist: segments for both, and parts of low-latency HLS for the one that has them.
@@ -199,7 +188,7 @@ fn latency_of(what: &'static str, listed: &[Listed]) -> Latency {
 
 fn add(latency: &mut Latency, at: Duration, counters: &[u32]) {
     if let (Some(oldest), Some(newest)) = (counters.first(), counters.last()) {
-        latency.oldest.push(at.saturating_sub(taken(*oldest)));
-        latency.newest.push(at.saturating_sub(taken(*newest)));
+        latency.oldest.push(at.saturating_sub(taken(*oldest, FRAMES_PER_SECOND)));
+        latency.newest.push(at.saturating_sub(taken(*newest, FRAMES_PER_SECOND)));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
@@ -126,6 +127,19 @@ fn counter_of(cells: &[u8]) -> Option<u32> {
     let (counter, check) = (u32::try_from(word >> 8).ok()?, (word & 0xff) as u8);
     let sum = counter.to_be_bytes().iter().fold(0xA5_u8, |sum, byte| sum ^ byte);
     (sum == check).then_some(counter)
+}
+
+/// Since the epoch, by this machine's clock.
+pub fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
+}
+
+/// When the picture with this counter was taken, since the epoch: counters are frame intervals since then, modulo 2^32.
+pub fn taken(counter: u32, frames_per_second: u32) -> Duration {
+    let interval = 1_000_000_000 / u64::from(frames_per_second);
+    let intervals = now().as_nanos() as u64 / interval;
+    let age = (intervals as u32).wrapping_sub(counter);
+    Duration::from_nanos((intervals - u64::from(age)) * interval)
 }
 
 /// The counters of several files after one another; every picture must have one.
