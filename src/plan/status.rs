@@ -246,7 +246,7 @@ fn push_status(stream: &Stream, report: Option<&UnitReport>) -> Option<PushStatu
         mode: facts.map(|facts| facts.mode.name().to_owned()),
         since: facts.and_then(|facts| facts.since).map(time),
         bit_rate: facts.and_then(|facts| facts.bit_rate).map(whole),
-        dropped_frames: facts.map_or(0, |facts| whole(facts.dropped_frames)),
+        dropped_frames: facts.map(|facts| whole(facts.dropped_frames)),
         reconnects: report.map_or(0, |report| whole(report.reconnects)),
         watch_url: output
             .youtube

@@ -80,8 +80,8 @@ pub struct PushStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bit_rate: Option<i64>,
     /// Frames that were left out because the target took too little, since the stream's agent started.
-    #[serde(default)]
-    pub dropped_frames: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dropped_frames: Option<i64>,
     /// How often it was begun again since the stream's agent started.
     pub reconnects: i64,
     /// Where people watch it, when spec.output.push.youtube says which broadcast it is.

@@ -94,7 +94,7 @@ struct State {
     slate: bool,
     dropped: Option<Instant>,
     rate: Rate,
-    /// Frames that were left out up to the newest figure of `rate`.
+    /// Frames that were left out, as they were counted when something else was to be told as well.
     left_out: u64,
 }
 
@@ -221,7 +221,10 @@ impl Session<'_> {
                 }
                 Event::Lost(entries) => {
                     self.meter.count_dropped(entries);
-                    state.dropped = Some(Instant::now());
+                    if state.dropped.replace(Instant::now()).is_none() {
+                        // Where the condition appears, the count does.
+                        state.left_out = self.meter.counts().dropped;
+                    }
                     let message = format!(
                         "{} takes less than the camera sends: pictures are left out; give it more bandwidth, or let the camera \
                          send less",
@@ -264,6 +267,7 @@ impl Session<'_> {
         state.acknowledged = acknowledged;
         if state.dropped.is_some_and(|dropped| dropped.elapsed() > DROPPED_FOR) {
             state.dropped = None;
+            state.left_out = self.meter.counts().dropped;
             self.context.set_notice(FRAMES_DROPPED, None);
         }
         if moved {
