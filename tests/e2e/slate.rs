@@ -305,6 +305,16 @@ fn a_camera_whose_pictures_nothing_fits_has_a_slate_in_its_codec() {
     assert_in_turn(&shown(&files), 1);
 }
 
+/// Waits until the stream has so many more segments.
+fn await_segments(program: &Program, more: u64) {
+    let newest = || {
+        let (_, playlist) = hls::fetch(&program.url("/live/default/cam-live/index.m3u8"))?;
+        Some(playlist.media_sequence + playlist.segments.len() as u64)
+    };
+    let before = wait("a playlist", newest);
+    wait("more segments", || newest().filter(|newest| *newest >= before + more));
+}
+
 #[test]
 fn a_browser_plays_on_over_slates() {
     let mut camera = Camera::start("--fps 25 --audio aac");
@@ -316,8 +326,10 @@ fn a_browser_plays_on_over_slates() {
         while !browser.is_finished() {
             camera.kill();
             await_reason(&program, "streams/cam-live", "Slate");
+            await_segments(&program, 3);
             camera.restart();
             await_reason(&program, "streams/cam-live", "Streaming");
+            await_segments(&program, 4);
         }
         browser.join().unwrap()
     });
