@@ -140,14 +140,9 @@ async fn report(
 
 fn report_on(plan: &Plan, plan_hash: String, sequence: u64) -> Report {
     let unit = |unit: &camera_operator::plan::unit::Unit| UnitReport {
-        object: unit.object.clone(),
-        generation: unit.generation,
         state: UnitState::Running,
         reason: Reason::Streaming,
         message: "frames flow".to_owned(),
-        since: UtcMicros::from_timestamp(jiff::Timestamp::now()),
-        notices: Vec::new(),
-        reconnects: 0,
         media: Some(MediaFacts {
             video_codec: "H264".to_owned(),
             width: 1920,
@@ -155,9 +150,7 @@ fn report_on(plan: &Plan, plan_hash: String, sequence: u64) -> Report {
             frames_per_second_milli: 25_000,
             audio_codec: Some("AAC".to_owned()),
         }),
-        recording: None,
-        push: None,
-        fallback: None,
+        ..UnitReport::starting(unit.object.clone(), unit.generation, UtcMicros::from_timestamp(jiff::Timestamp::now()))
     };
     Report { plan_hash, sequence, units: plan.units.iter().map(unit).collect(), ..Report::default() }
 }

@@ -19,7 +19,7 @@ use camera_operator::media::access_unit::VideoTrack;
 use camera_operator::media::fmp4::reader::{self, Reader};
 use camera_operator::media::frame::{Configuration, Frame, RunId, TrackKind, UtcMicros};
 use camera_operator::media::h264_slice::tools;
-use camera_operator::plan::report::{Reason, UnitReport, UnitState};
+use camera_operator::plan::report::UnitReport;
 use camera_operator::plan::unit::{Fallback, ObjectKey, ObjectKind, ObjectRef, SecretKey};
 use jiff::Timestamp;
 
@@ -113,20 +113,7 @@ async fn main() {
     );
     registry.hubs.insert(key.clone(), hub.clone());
     let object = ObjectRef { kind: ObjectKind::Stream, key: stream };
-    board.insert_unit(UnitReport {
-        object: object.clone(),
-        generation: 1,
-        state: UnitState::Starting,
-        reason: Reason::Connecting,
-        message: String::new(),
-        since: UtcMicros::default(),
-        notices: Vec::new(),
-        reconnects: 0,
-        media: None,
-        recording: None,
-        push: None,
-        fallback: None,
-    });
+    board.insert_unit(UnitReport::starting(object.clone(), 1, UtcMicros::default()));
     let context = UnitContext {
         object,
         uid: "uid".into(),

@@ -434,19 +434,12 @@ mod tests {
 
     #[test]
     fn a_unit_shows_in_exactly_one_state() {
+        let object = ObjectRef { kind: ObjectKind::Camera, key: ObjectKey::new("shop", "door") };
         let unit = UnitReport {
-            object: ObjectRef { kind: ObjectKind::Camera, key: ObjectKey::new("shop", "door") },
-            generation: 1,
             state: UnitState::Reconnecting,
             reason: Reason::Stalled,
-            message: String::new(),
-            since: UtcMicros(0),
-            notices: Vec::new(),
             reconnects: 3,
-            media: None,
-            recording: None,
-            push: None,
-            fallback: None,
+            ..UnitReport::starting(object, 1, UtcMicros(0))
         };
         let exposition = Exposition::default();
         collect(&exposition, &Report { units: vec![unit], ..Report::default() }, &Registry::default());

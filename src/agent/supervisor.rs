@@ -245,20 +245,7 @@ fn waves(objects: &[ObjectRef]) -> [Vec<ObjectRef>; 2] {
 }
 
 fn first_report(unit: &Unit) -> UnitReport {
-    UnitReport {
-        object: unit.object.clone(),
-        generation: unit.generation,
-        state: UnitState::Starting,
-        reason: Reason::Connecting,
-        message: "starting".into(),
-        since: UtcMicros::from_timestamp(Timestamp::now()),
-        notices: Vec::new(),
-        reconnects: 0,
-        media: None,
-        recording: None,
-        push: None,
-        fallback: None,
-    }
+    UnitReport::starting(unit.object.clone(), unit.generation, UtcMicros::from_timestamp(Timestamp::now()))
 }
 
 /// Runs a unit and starts it again, with back-off, when it panics.

@@ -60,6 +60,26 @@ pub struct UnitReport {
     pub fallback: Option<FallbackFacts>,
 }
 
+impl UnitReport {
+    /// Of a unit that has just been started, and has nothing to say yet.
+    pub fn starting(object: ObjectRef, generation: i64, since: UtcMicros) -> Self {
+        Self {
+            object,
+            generation,
+            state: UnitState::Starting,
+            reason: Reason::Connecting,
+            message: "starting".into(),
+            since,
+            notices: Vec::new(),
+            reconnects: 0,
+            media: None,
+            recording: None,
+            push: None,
+            fallback: None,
+        }
+    }
+}
+
 /// What a unit is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum UnitState {

@@ -35,20 +35,9 @@ fn clip() -> Recording {
 }
 
 fn unit(kind: ObjectKind, state: UnitState, reason: Reason) -> UnitReport {
-    UnitReport {
-        object: ObjectRef { kind, key: ObjectKey::new("default", "door") },
-        generation: 3,
-        state,
-        reason,
-        message: format!("{reason:?} it is"),
-        since: micros(NOW),
-        notices: Vec::new(),
-        reconnects: 0,
-        media: None,
-        recording: None,
-        push: None,
-        fallback: None,
-    }
+    let object = ObjectRef { kind, key: ObjectKey::new("default", "door") };
+    let message = format!("{reason:?} it is");
+    UnitReport { state, reason, message, ..UnitReport::starting(object, 3, micros(NOW)) }
 }
 
 fn said(conditions: &[Condition]) -> Vec<String> {

@@ -10,7 +10,7 @@ use camera_operator::agent::source;
 use camera_operator::agent::unit::{Board, LogBuffer, Secret, Secrets, UnitContext};
 use camera_operator::media::fmp4::writer::{self, FragmentOptions};
 use camera_operator::media::frame::{Configuration, Frame, RunId, TrackKind};
-use camera_operator::plan::report::{Reason, UnitReport, UnitState};
+use camera_operator::plan::report::{Reason, UnitReport};
 use camera_operator::plan::unit::{Ingest, ObjectKey, ObjectKind, ObjectRef, Reconnect, SecretKey, Source};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -58,20 +58,7 @@ impl Unit {
         change(&mut ingest);
         let object = ObjectRef { kind: ObjectKind::Camera, key: ObjectKey::new("default", "door") };
         let board = Arc::new(Board::default());
-        board.insert_unit(UnitReport {
-            object: object.clone(),
-            generation: 1,
-            state: UnitState::Starting,
-            reason: Reason::Connecting,
-            message: String::new(),
-            since: camera_operator::media::frame::UtcMicros::default(),
-            notices: Vec::new(),
-            reconnects: 0,
-            media: None,
-            recording: None,
-            push: None,
-            fallback: None,
-        });
+        board.insert_unit(UnitReport::starting(object.clone(), 1, camera_operator::media::frame::UtcMicros::default()));
         let vault = Arc::new(Vault::default());
         for (key, value) in secrets {
             vault.set(key, value);

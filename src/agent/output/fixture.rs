@@ -17,7 +17,7 @@ use crate::media::audio;
 use crate::media::clock::ticks_to_micros;
 use crate::media::fmp4::reader::{self, Event, Reader, Sample, Track};
 use crate::media::frame::{Configuration, Frame, FrameKind, RunId, TrackKind, UtcMicros};
-use crate::plan::report::{Reason, UnitReport, UnitState};
+use crate::plan::report::{UnitReport, UnitState};
 use crate::plan::unit::{ObjectKey, ObjectKind, ObjectRef};
 
 /// Coded frames of one run.
@@ -120,20 +120,7 @@ impl Rig {
 
     pub fn context(&self, kind: ObjectKind, name: &str) -> UnitContext {
         let object = ObjectRef { kind, key: ObjectKey::new("default", name) };
-        self.board.insert_unit(UnitReport {
-            object: object.clone(),
-            generation: 1,
-            state: UnitState::Starting,
-            reason: Reason::Connecting,
-            message: String::new(),
-            since: UtcMicros::default(),
-            notices: Vec::new(),
-            reconnects: 0,
-            media: None,
-            recording: None,
-            push: None,
-            fallback: None,
-        });
+        self.board.insert_unit(UnitReport::starting(object.clone(), 1, UtcMicros::default()));
         UnitContext {
             object,
             uid: "uid".into(),
