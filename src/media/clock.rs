@@ -140,6 +140,12 @@ pub fn ticks_to_micros(ticks: i64, timescale: u32) -> i64 {
     i64::try_from(micros).unwrap_or(if ticks < 0 { i64::MIN } else { i64::MAX })
 }
 
+/// Microseconds as ticks of a timescale.
+pub fn micros_to_ticks(micros: i64, timescale: u32) -> i64 {
+    let ticks = i128::from(micros) * i128::from(timescale) / 1_000_000;
+    i64::try_from(ticks).unwrap_or(if micros < 0 { i64::MIN } else { i64::MAX })
+}
+
 /// The name of a run that begins now, after `previous` (see [`RunId`]).
 pub fn next_run(previous: Option<RunId>, now: UtcMicros) -> RunId {
     let wanted = u64::try_from(now.0 / 1000).unwrap_or(0);

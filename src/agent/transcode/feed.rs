@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 
-use super::timeline::{Place, SCALE};
+use super::timeline::{Place, TIMESCALE};
 use crate::media::fmp4::writer::{FragmentOptions, write_fragment, write_header};
 use crate::media::frame::{Codec, Configuration, Frame, TrackConfiguration};
 use crate::media::visual::{VISUAL_CHILDREN, entry_child};
@@ -27,7 +27,7 @@ pub struct Feed {
 impl Feed {
     /// One that begins with pictures of this configuration.
     pub fn new(video: &TrackConfiguration) -> Self {
-        let track = TrackConfiguration { timescale: SCALE as u32, ..video.clone() };
+        let track = TrackConfiguration { timescale: TIMESCALE, ..video.clone() };
         let configuration = Configuration { generation: 0, video: Arc::new(track), audio: None };
         Self {
             codec: video.codec,

@@ -8,10 +8,13 @@
 
 use std::collections::VecDeque;
 
+use crate::media::clock::{micros_to_ticks, ticks_to_micros};
 use crate::media::frame::{Frame, RunId, TrackKind, UtcMicros};
 
 /// Ticks a second of the encoder's time, and of the runs that come of it.
-pub const SCALE: i64 = 90_000;
+pub const SCALE: i64 = TIMESCALE as i64;
+/// The same, as configurations say it.
+pub const TIMESCALE: u32 = 90_000;
 /// Where a run begins, so that sound has room before it.
 const FIRST: i64 = SCALE;
 /// A picture that comes so much later than the one before it has ended is behind a hole, in ticks; or later than three
@@ -25,14 +28,6 @@ const MARKS: usize = 1024;
 /// Ticks of a timescale as ticks of [`SCALE`].
 pub fn to_scale(ticks: i64, timescale: u32) -> i64 {
     (i128::from(ticks) * i128::from(SCALE) / i128::from(timescale.max(1))) as i64
-}
-
-fn micros_to_ticks(micros: i64) -> i64 {
-    to_scale(micros, 1_000_000)
-}
-
-fn ticks_to_micros(ticks: i64) -> i64 {
-    (i128::from(ticks) * 1_000_000 / i128::from(SCALE)) as i64
 }
 
 /// Where a picture stands for the encoder, in ticks of [`SCALE`].
@@ -128,7 +123,8 @@ impl Timeline {
             Some(source) if decode - source.end <= HOLE.max(3 * source.duration) => source.offset,
             Some(source) => self.after_hole(decode, offset, decode - source.end, name_run),
             None => {
-                let gap = self.source.map(|source| micros_to_ticks(frame.utc.0.saturating_sub(source.utc.0)));
+                let gap =
+                    self.source.map(|source| micros_to_ticks(frame.utc.0.saturating_sub(source.utc.0), TIMESCALE));
                 match gap {
                     Some(gap) if gap.abs() <= SEAM && self.is_open() => self.end + gap.max(0) - decode,
                     gap => self.after_hole(decode, offset, gap.unwrap_or(0), name_run),
@@ -141,7 +137,7 @@ impl Timeline {
             offset: offset_of,
             end: decode + duration,
             duration,
-            utc: utc.plus_micros(ticks_to_micros(duration)),
+            utc: utc.plus_micros(ticks_to_micros(duration, TIMESCALE)),
         });
         let place = Place { decode: (decode + offset_of).max(self.next), presentation: 0, duration };
         // No two pictures at one moment, whatever the camera says; their distance is not known better than that.
@@ -151,7 +147,7 @@ impl Timeline {
         if let Some(span) = self.spans.back_mut() {
             span.end = span.end.max(place.presentation + duration);
         }
-        self.mark(place.presentation, utc.plus_micros(ticks_to_micros(offset)));
+        self.mark(place.presentation, utc.plus_micros(ticks_to_micros(offset, TIMESCALE)));
         place
     }
 
@@ -220,7 +216,7 @@ impl Timeline {
             return None;
         }
         let mark = self.marks.iter().rev().find(|mark| mark.0 <= presentation).or_else(|| self.marks.front())?;
-        let utc = mark.1.plus_micros(ticks_to_micros(presentation - mark.0));
+        let utc = mark.1.plus_micros(ticks_to_micros(presentation - mark.0, TIMESCALE));
         let left = (!span.open).then(|| span.end - presentation);
         Some(Found { run: span.run, presentation: presentation + span.shift, utc, left })
     }

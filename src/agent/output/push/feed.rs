@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::media::clock::{micros_to_ticks, ticks_to_micros};
 use crate::media::fmp4::writer::{FragmentOptions, write_fragment, write_header};
 use crate::media::frame::{Codec, Configuration, Frame, FrameKind, RunId, TrackConfiguration, TrackKind, UtcMicros};
 use crate::media::silence;
@@ -56,7 +57,7 @@ pub fn sound(wanted: PushAudio, camera: Option<Codec>, carrier: Carrier) -> Soun
 /// The times of one track, in ticks of its own.
 #[derive(Debug)]
 struct Line {
-    timescale: i64,
+    timescale: u32,
     /// What is added to the times of the run.
     offset: i64,
     /// No frame may come before this.
@@ -65,15 +66,15 @@ struct Line {
 
 impl Line {
     fn new(track: &TrackConfiguration) -> Self {
-        Self { timescale: i64::from(track.timescale.max(1)), offset: 0, next: 0 }
+        Self { timescale: track.timescale.max(1), offset: 0, next: 0 }
     }
 
     fn ticks(&self, micros: i64) -> i64 {
-        (i128::from(micros) * i128::from(self.timescale) / 1_000_000) as i64
+        micros_to_ticks(micros, self.timescale)
     }
 
     fn micros(&self, ticks: i64) -> i64 {
-        (i128::from(ticks) * 1_000_000 / i128::from(self.timescale)) as i64
+        ticks_to_micros(ticks, self.timescale)
     }
 }
 
@@ -187,7 +188,7 @@ impl Feed {
         let end = line.ticks(end);
         let first = frames.iter().find(|frame| frame.track == TrackKind::Video).map_or(0, |frame| frame.decode_time);
         let first = line.ticks(self.video.micros(first));
-        if first - line.next > LONGEST_FILLED * line.timescale {
+        if first - line.next > LONGEST_FILLED * i64::from(line.timescale) {
             line.next = first;
         }
         while line.next + i64::from(silence::SAMPLES) <= end {

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::card::RATE;
 use crate::agent::hub::Event;
-use crate::media::clock::ticks_to_micros;
+use crate::media::clock::{micros_to_ticks, ticks_to_micros};
 use crate::media::frame::{Configuration, Frame, FrameKind, RunId, TrackKind, UtcMicros};
 use crate::media::silence;
 
@@ -39,7 +39,7 @@ struct Line {
 impl Line {
     /// A moment of the slate in ticks: all runs begin at one second.
     fn ticks(timescale: u32, micros: i64) -> i64 {
-        i64::from(timescale) + (i128::from(micros) * i128::from(timescale) / 1_000_000) as i64
+        i64::from(timescale) + micros_to_ticks(micros, timescale)
     }
 
     fn frame(&mut self, track: TrackKind, decode_time: i64, duration: u32, micros: i64, payload: Bytes) -> Frame {
@@ -190,7 +190,7 @@ impl Splice {
             let Some(audio) = line.configuration.audio.clone() else { continue };
             let Some((unit, ticks)) = silence::of(&audio) else { continue };
             let scale = i64::from(audio.timescale.max(1));
-            let end = (i128::from(to) * i128::from(scale) / 1_000_000) as i64;
+            let end = micros_to_ticks(to, audio.timescale.max(1));
             while line.silence + i64::from(ticks) <= end {
                 let at = line.silence;
                 let micros = ticks_to_micros(at, audio.timescale);
