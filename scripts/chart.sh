@@ -181,7 +181,7 @@ kustomize_build() {
 }
 
 kustomize_check() {
-    cargo build --quiet --locked
+    cargo build --quiet --locked --tests
     local overlay name status=0
     for overlay in examples/kustomize/overlays/*/; do
         name=$(basename "$overlay")

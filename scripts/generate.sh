@@ -11,7 +11,9 @@ if [ "${1:-}" = --check ]; then
     trap 'rm -rf "$target"' EXIT
     mkdir -p "$target/docs" "$target/charts/camera-operator/files"
 fi
-cargo build --quiet --locked
+# With the tests, so that it is the very program that they run: by itself it would have all crates compiled once more, as the
+# tests ask for other features of some.
+cargo build --quiet --locked --tests
 program=target/debug/camera-operator
 "$program" crds --dir "$target/crds"
 "$program" crds --dir "$target/charts/camera-operator/files/crds"

@@ -2,19 +2,27 @@
 # Builds the Dockerfile's image without Docker and without an image registry, around the program that cargo built, and prints
 # the archive that holds it. The base image is made from Debian's packages; it and FFmpeg's layer are kept in .cache. As root.
 #
-#   scripts/image.sh [--tag <name:tag>] [<program>]     default: camera-operator:test, target/debug/camera-operator
+#   scripts/image.sh [--architecture <Debian's name>] [--tag <name:tag>] [<program>]
+#       default: this machine's, camera-operator:test, target/debug/camera-operator
 #
-# `scripts/cluster.sh load-image <archive>` brings it into the test cluster. Exit code 77: it cannot be built here.
+# `scripts/cluster.sh load-image <archive>` brings it into the test cluster. An image for another architecture needs the kernel to
+# know its emulator, and STRIP to name its strip (scripts/arm64.sh sees to both). Exit code 77: it cannot be built here.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 tag=docker.io/library/camera-operator:test
-if [ "${1:-}" = --tag ]; then
-    tag=${2:?--tag wants a name}
+architecture=
+while :; do
+    case "${1:-}" in
+        --tag) tag=${2:?--tag wants a name} ;;
+        --architecture) architecture=${2:?--architecture wants a name} ;;
+        *) break ;;
+    esac
     shift 2
-fi
+done
 program=${1:-target/debug/camera-operator}
-cache=${CAMERA_OPERATOR_CACHE:-$PWD/.cache}/image
+# Images of one name and two architectures keep out of one another's way.
+cache=${CAMERA_OPERATOR_CACHE:-$PWD/.cache}/image${architecture:+-$architecture}
 debian=bookworm
 base=docker.io/library/debian:$debian-slim
 
@@ -51,11 +59,11 @@ if ! "${buildah[@]}" inspect --type image "$base" >/dev/null 2>&1; then
     nice -n 10 mmdebstrap --variant=minbase --mode=root --quiet --aptopt='APT::Install-Recommends "false"' \
         --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
         --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
-        --dpkgopt='path-exclude=/usr/share/info/*' \
+        --dpkgopt='path-exclude=/usr/share/info/*' ${architecture:+"--architectures=$architecture"} \
         "$debian" "$cache/base.tar" \
         "deb http://deb.debian.org/debian $debian main" "deb http://deb.debian.org/debian $debian-updates main" \
         "deb http://deb.debian.org/debian-security $debian-security main" >&2 </dev/null
-    container=$("${buildah[@]}" from scratch)
+    container=$("${buildah[@]}" from ${architecture:+--arch "$architecture"} scratch)
     "${buildah[@]}" add --quiet "$container" "$cache/base.tar" / >/dev/null
     "${buildah[@]}" config --cmd /bin/bash "$container"
     "${buildah[@]}" commit --quiet "$container" "$base" >/dev/null
@@ -67,13 +75,14 @@ fi
 context=$(mktemp -d "$cache/program.XXXXXX")
 trap 'rm -rf "$context"' EXIT
 # Line numbers for backtraces are most of a debug build's size.
-strip -o "$context/camera-operator" "$program"
+"${STRIP:-strip}" -o "$context/camera-operator" "$program"
 # The same program gives the same layer.
 touch --date=@0 "$context/camera-operator"
 
 archive=$cache/$(basename "${tag/:/-}").tar
 started=$SECONDS
-"${buildah[@]}" build --quiet --layers --pull-never --build-context "build=$context" \
+"${buildah[@]}" build --quiet --layers --pull-never ${architecture:+--platform "linux/$architecture"} \
+    --build-context "build=$context" \
     --build-arg REVISION="$(git rev-parse HEAD 2>/dev/null || echo unknown)" --tag "$tag" . >/dev/null </dev/null
 # Somebody may be reading the one before.
 rm -f "$archive.new"

@@ -10,7 +10,7 @@
 #   scripts/install.sh fuzz    cargo-fuzz, built once into .cache/tools
 #   scripts/install.sh cluster what a node of the test cluster needs: containerd, runc, CNI plugins, iptables
 #   scripts/install.sh image   what scripts/image.sh needs: buildah, mmdebstrap
-#   scripts/install.sh arm64   what scripts/arm64.sh needs: a compiler for 64-bit ARM and QEMU's emulator
+#   scripts/install.sh arm64   what scripts/arm64.sh needs: a compiler for 64-bit ARM and QEMU's emulator, for programs and for an image
 #
 # It acts by itself on Debian and Ubuntu as root. Nothing is touched when all is there.
 set -euo pipefail
@@ -166,9 +166,12 @@ install_test() {
 # Licences, banned crates and sources. A few minutes once; `make lint` does without it where it is missing.
 install_lint() {
     require_rust
+    # It looks at the crates of all systems, those that are not built here, too, and has no network.
+    cargo fetch --quiet --locked </dev/null
     have cargo-deny && return 0
     say "Building cargo-deny $deny_version into .cache/tools (some minutes, once)"
-    cargo install --quiet --locked --root "$tools" "cargo-deny@$deny_version" </dev/null
+    # Not optimised: it runs for seconds and would be compiled for minutes.
+    cargo install --quiet --locked --debug --root "$tools" "cargo-deny@$deny_version" </dev/null
 }
 
 # A Go program, built from source into .cache/tools.
@@ -273,7 +276,7 @@ install_arm64() {
         require_commands aarch64-linux-gnu-gcc="a C compiler for aarch64" qemu-aarch64-static="qemu-user-static"
         return
     fi
-    install_packages gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static
+    install_packages gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static arch-test
 }
 
 case "$purpose" in

@@ -62,8 +62,9 @@ if [ "$what" = everything ]; then
     check "dashboards: expressions and metrics" scripts/chart.sh dashboards
     check "GitOps: health of our kinds in Argo CD" scripts/chart.sh health
     check "GitOps: Kustomize overlays" scripts/chart.sh kustomize
-    # One test a processor: each has a camera that encodes in real time, and a camera that cannot keep up drops pictures.
-    CAMERA_OPERATOR_TEST_CLUSTER=later cargo_test "unit, integration and end-to-end tests" 55m --no-fail-fast
+    # Two tests a processor: each has a camera that encodes in real time, which takes a fifth of one, and a camera that cannot
+    # keep up drops pictures.
+    RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((2 * $(nproc)))} CAMERA_OPERATOR_TEST_CLUSTER=later cargo_test "unit, integration and end-to-end tests" 55m --no-fail-fast
 fi
 
 # What cannot be had here (no root, no Go) the tests say themselves, test by test.
@@ -76,7 +77,7 @@ end_clusters() {
 trap 'rm -f "$log"; end_clusters' EXIT
 echo "== the test cluster's programs"
 timeout 25m tests/cluster/build.sh >/dev/null || true
-CAMERA_OPERATOR_TEST_CLUSTER=${CAMERA_OPERATOR_TEST_CLUSTER:-start} cargo_test "tests on a real Kubernetes" 40m --test cluster
+CAMERA_OPERATOR_TEST_CLUSTER=${CAMERA_OPERATOR_TEST_CLUSTER:-start} cargo_test "tests on a real Kubernetes" 55m --test cluster
 
 read -r passed failed ignored < <(awk '
     /^test result: / { passed += $4; failed += $6; ignored += $8 }

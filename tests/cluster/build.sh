@@ -49,7 +49,7 @@ if [ ! -d "$folder" ]; then
     build kube . kube "-X $version.gitVersion=v$kubernetes -X $version.gitMajor=${kubernetes%%.*} -X $version.gitMinor=$(cut -d. -f2 <<<"$kubernetes")"
     build kube ./pause pause
     build dns . dns
-    for part in kubectl etcd kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy; do
+    for part in kubectl etcd kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy network-policies; do
         ln -s kube "$new/$part"
     done
     pause_image "$new/pause" "$new/pause.tar"

@@ -18,6 +18,7 @@ mod fields;
 mod install;
 mod leaders;
 mod media;
+mod network_policy;
 mod node;
 mod operator;
 mod pods;
@@ -28,9 +29,10 @@ mod rollout;
 mod site;
 mod turns;
 mod upgrade;
+mod viewers;
 
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use libtest_mimic::{Arguments, Trial};
 use support::cluster::{Cluster, Needs, VARIABLE};
@@ -52,9 +54,12 @@ fn group(
         arguments.filter.as_ref().is_none_or(matches) && !arguments.skip.iter().any(matches)
     };
     let cluster = if arguments.list || !tests.iter().any(is_wanted) { Err(String::new()) } else { start() };
+    // They share the cluster, and its node has cameras that encode in real time.
+    let turn = Arc::new(Mutex::new(()));
     let trial_of = |cluster: Arc<Cluster>, test: &Test| {
-        let run = test.1;
+        let (run, turn) = (test.1, turn.clone());
         Trial::test(full_name(test), move || {
+            let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
             run(&cluster);
             Ok(())
         })
@@ -73,14 +78,25 @@ fn group(
     }
 }
 
+/// One of each by turns, as long as there are both.
+fn alternated(one: Vec<Trial>, other: Vec<Trial>) -> Vec<Trial> {
+    let (mut one, mut other) = (one.into_iter(), other.into_iter());
+    std::iter::from_fn(|| {
+        let pair: Vec<Trial> = one.next().into_iter().chain(other.next()).collect();
+        (!pair.is_empty()).then_some(pair)
+    })
+    .flatten()
+    .collect()
+}
+
 fn main() -> ExitCode {
     // Whoever runs all tests runs these by themselves afterwards (scripts/test.sh).
     if std::env::var(VARIABLE).is_ok_and(|when| when == "later") {
         return ExitCode::SUCCESS;
     }
     let mut arguments = Arguments::from_args();
-    // They share a node, and its cameras encode in real time.
-    arguments.test_threads = arguments.test_threads.or(Some(1));
+    // One of each cluster.
+    arguments.test_threads = arguments.test_threads.or(Some(2));
     let without_node = [
         api::TESTS,
         children::TESTS,
@@ -93,7 +109,7 @@ fn main() -> ExitCode {
         upgrade::TESTS,
     ]
     .concat();
-    let mut trials = group(&arguments, "api", || Cluster::start("test-api", Needs::Api), &without_node);
+    let of_api = group(&arguments, "api", || Cluster::start("test-api", Needs::Api), &without_node);
     let with_node = [
         pods::TESTS,
         alerts::TESTS,
@@ -105,9 +121,11 @@ fn main() -> ExitCode {
         install::TESTS,
         fields::TESTS,
         push::TESTS,
+        network_policy::TESTS,
     ]
     .concat();
-    trials.extend(group(&arguments, "pods", site::start, &with_node));
+    let of_pods = group(&arguments, "pods", site::start, &with_node);
+    let mut trials = alternated(of_api, of_pods);
     trials.push(Trial::test("every_field_of_a_spec_is_edited", || {
         fields::every_field_of_a_spec_is_edited();
         Ok(())

@@ -2,14 +2,15 @@
 //! them.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use crate::Test;
 use crate::media::{agents, archive, await_live, await_more, everything, recorded};
-use crate::site::{OPERATOR, Site, helm_upgrade, wait};
+use crate::site::{OPERATOR, PATIENCE, Site, helm_upgrade, wait};
 use crate::support::cluster::{Cluster, project};
-use crate::support::{http, judge, manifest};
+use crate::support::{hls, http, judge, manifest, poll};
 
 pub const TESTS: &[Test] = &[
     ("manifests_become_pictures_and_files", manifests_become_pictures_and_files),
@@ -21,6 +22,38 @@ pub const TESTS: &[Test] = &[
     ("killed_pods_come_back", killed_pods_come_back),
     ("deleted_in_any_order_nothing_is_left", deleted_in_any_order_nothing_is_left),
 ];
+
+/// How long the API server is away: a node whose lease is 50 s old counts as lost.
+const API_SERVER_AWAY: Duration = Duration::from_mins(2);
+
+/// A viewer who needs neither the API server nor DNS.
+struct Live {
+    url: String,
+    token: String,
+    end: u64,
+}
+
+impl Live {
+    fn of(site: &Site, camera: &str, stream: &str) -> Self {
+        let (pod, ..) = site.pod("camera", camera);
+        let address = site.get(&format!("pod/{pod}")).unwrap()["status"]["podIP"].as_str().unwrap().to_owned();
+        let audience = ["--audience=camera-operator.dev/agent", "--duration=1h"];
+        let account = ["create", "token", "camera-operator", "--namespace", OPERATOR];
+        let token = site.cluster.kubectl(&[&account[..], &audience].concat());
+        Self { url: format!("http://{address}:9090/live/{}/{stream}/index.m3u8", site.namespace), token, end: 0 }
+    }
+
+    /// Waits for a newer segment.
+    fn next(&mut self) -> Option<()> {
+        let bearer = format!("Bearer {}", self.token);
+        poll(PATIENCE, || {
+            let answer = http::request("GET", &self.url, &[("authorization", &bearer)]).ok()?;
+            let playlist = hls::parse(&self.url, &answer.text());
+            let end = playlist.media_sequence + playlist.segments.len() as u64;
+            (answer.status == 200 && end > self.end).then(|| self.end = end)
+        })
+    }
+}
 
 fn manifests_become_pictures_and_files(cluster: &Cluster) {
     let site = Site::new(cluster, "slice");
@@ -141,6 +174,7 @@ fn media_outlives_operator_and_api_server(cluster: &Cluster) {
     site.apply(&(manifest::all_of("front", &camera.url) + &archive("default")));
     site.await_ready(&["camera/front", "stream/front-live", "recording/front-rec"]);
     let (before, plays) = (agents(&site), camera.stats().plays);
+    let mut live = Live::of(&site, "front", "front-live");
 
     cluster.kubectl(&["scale", "deployment", "--all", "--replicas=0", "--namespace", OPERATOR]);
     cluster.kubectl(&["wait", "pods", "--all", "--for=delete", "--timeout=60s", "--namespace", OPERATOR]);
@@ -148,8 +182,11 @@ fn media_outlives_operator_and_api_server(cluster: &Cluster) {
     if cluster.is_own() {
         cluster.part(&["stop", "kube-apiserver"]);
         wait("the API server to be gone", || cluster.try_kubectl(&["get", "--raw", "/readyz"]).is_err().then_some(()));
-        for _ in 0..3 {
+        // Longer than the lease of a node is good for, so that those who missed it find a node that they think is lost.
+        let gone = Instant::now();
+        while gone.elapsed() < API_SERVER_AWAY {
             await_more(&volume, "outage", "front-rec");
+            assert!(live.next().is_some(), "viewers see new segments");
         }
         cluster.part(&["start", "kube-apiserver"]);
         cluster.await_api();

@@ -1,0 +1,139 @@
+//! The network policies of the chart and of agents, on a node that enforces them: who has to reach the pods does, and nobody else.
+//! Only here they are enforced: other tests look at pods from this machine, which no policy lets in.
+
+use serde_json::json;
+
+use crate::Test;
+use crate::media::{archive, await_live, await_more};
+use crate::site::{OPERATOR, REPOSITORY, Site, TAG, helm_upgrade, wait};
+use crate::support::cluster::Cluster;
+use crate::support::manifest;
+
+pub const TESTS: &[Test] =
+    &[("policies_let_in_who_has_to_and_nobody_else", policies_let_in_who_has_to_and_nobody_else)];
+
+/// What enforces policies on the node, while this lives.
+struct Enforced<'a>(&'a Cluster);
+
+impl<'a> Enforced<'a> {
+    fn start(cluster: &'a Cluster) -> Self {
+        cluster.part(&["start", "network-policies"]);
+        Self(cluster)
+    }
+}
+
+impl Drop for Enforced<'_> {
+    fn drop(&mut self) {
+        self.0.part(&["stop", "network-policies"]);
+    }
+}
+
+/// A pod that does nothing, in which a caller is started.
+fn caller(cluster: &Cluster, namespace: &str, name: &str, labels: &serde_json::Value) {
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": labels},
+        "spec": {
+            "terminationGracePeriodSeconds": 1, "automountServiceAccountToken": false,
+            "securityContext": {"runAsNonRoot": true, "runAsUser": 10001, "seccompProfile": {"type": "RuntimeDefault"}},
+            "containers": [{
+                "name": "caller", "image": format!("{REPOSITORY}:{TAG}"), "imagePullPolicy": "IfNotPresent",
+                "command": ["sleep", "infinity"],
+                "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
+            }],
+        },
+    });
+    cluster.apply(namespace, &pod.to_string());
+    cluster.kubectl(&["wait", "pod", name, "--for=condition=Ready", "--timeout=120s", "--namespace", namespace]);
+}
+
+/// Whether an answer comes from there. Who is kept out waits for nothing.
+fn reaches(cluster: &Cluster, (namespace, pod): (&str, &str), address: &str, port: u16) -> bool {
+    let ask = format!(
+        "exec 3<>/dev/tcp/{address}/{port} && printf 'GET /healthz HTTP/1.0\\r\\n\\r\\n' >&3 && read -r -u 3 line && [[ $line == HTTP/* ]]"
+    );
+    let command = ["exec", pod, "--namespace", namespace, "--", "timeout", "3", "bash", "-c", &ask];
+    cluster.try_kubectl(&command).is_ok()
+}
+
+fn address(cluster: &Cluster, namespace: &str, selector: &str) -> String {
+    let pods = cluster.list(namespace, "pods", selector);
+    let mut there = pods.iter().filter(|pod| pod["metadata"]["deletionTimestamp"].is_null());
+    there
+        .next()
+        .and_then(|pod| pod["status"]["podIP"].as_str())
+        .unwrap_or_else(|| panic!("{selector}: {pods:?}"))
+        .to_owned()
+}
+
+fn policies_let_in_who_has_to_and_nobody_else(cluster: &Cluster) {
+    if !cluster.is_own() {
+        println!(
+            "SKIPPED: NetworkPolicies, because only of a cluster of the tests' own it is known that they are enforced"
+        );
+        return;
+    }
+    let site = Site::new(cluster, "walls");
+    let scrape = r#"networkPolicy.allowed=[{"namespaceSelector":{"matchLabels":{"kubernetes.io/metadata.name":"walls-scrape"}}}]"#;
+    helm_upgrade(cluster, &["--set-json", scrape]);
+    let volume = site.volume("default");
+    let camera = site.camera("");
+    site.apply(&(manifest::all_of("front", &camera.url) + &manifest::mjpeg("pictures", "front") + &archive("default")));
+    let all = ["camera/front", "stream/front-live", "stream/pictures", "archive/default", "recording/front-rec"];
+    site.await_ready(&all);
+    // Labelled as a recorder's pod, but in another namespace; of this namespace, but none of ours; of a namespace that is let in.
+    let ours = json!({"app.kubernetes.io/name": "camera-operator", "app.kubernetes.io/component": "archive"});
+    let strangers = [("walls-other", "stranger"), ("walls", "neighbour")];
+    let scraper = ("walls-scrape", "scraper");
+    cluster.namespace("walls-other");
+    cluster.namespace("walls-scrape");
+    caller(cluster, "walls-other", "stranger", &ours);
+    caller(cluster, "walls", "neighbour", &json!({}));
+    caller(cluster, "walls-scrape", "scraper", &json!({}));
+    let operator = || (address(cluster, OPERATOR, "app.kubernetes.io/component=operator"), 8080);
+    let agents = || {
+        let of = |component: &str, name: &str| {
+            let selector = format!("app.kubernetes.io/component={component},app.kubernetes.io/instance={name}");
+            (address(cluster, "walls", &selector), 9090)
+        };
+        [of("camera", "front"), of("stream", "pictures"), of("archive", "default"), operator()]
+    };
+    for caller in strangers {
+        assert!(agents().iter().all(|(pod, port)| reaches(cluster, caller, pod, *port)), "nothing is enforced yet");
+    }
+
+    let enforced = Enforced::start(cluster);
+    wait("the policies to be enforced", || (!reaches(cluster, strangers[0], &agents()[0].0, 9090)).then_some(()));
+    // Every connection is made anew: of the kubelet that probes, of the operator that asks, of the recorder and the stream that read the
+    // camera, of people by `kubectl port-forward`.
+    for pod in cluster.list("walls", "pods", "app.kubernetes.io/managed-by=camera-operator") {
+        site.kubectl(&["delete", "pod", pod["metadata"]["name"].as_str().unwrap(), "--wait=false"]);
+    }
+    cluster.kubectl(&["rollout", "restart", "deployment", "--namespace", OPERATOR]);
+    cluster.kubectl(&["rollout", "status", "deployment", "--namespace", OPERATOR, "--timeout=180s"]);
+    for deployment in ["front-camera", "pictures-stream", "default-archive"] {
+        site.kubectl(&["rollout", "status", &format!("deployment/{deployment}"), "--timeout=180s"]);
+    }
+    // A new object's Ready takes all of them.
+    site.apply(&(manifest::hls("second", "front", "") + &manifest::recording("third", "front")));
+    site.await_ready(&["stream/second", "recording/third"]);
+    site.await_ready(&all);
+    await_more(&volume, "walls", "front-rec");
+    await_live(&site.forward("front-camera"), "walls", "front-live");
+    site.kubectl(&["create", "job", "now", "--from=cronjob/default-retention"]);
+    site.kubectl(&["wait", "job/now", "--for=condition=Complete", "--timeout=120s"]);
+
+    let agents = agents();
+    for (pod, port) in &agents {
+        assert!(reaches(cluster, scraper, pod, *port), "who is let in by the chart's values reaches {pod}:{port}");
+        for caller in strangers {
+            assert!(!reaches(cluster, caller, pod, *port), "{caller:?} reaches {pod}:{port}");
+        }
+    }
+    drop(enforced);
+    wait("nothing to be enforced any more", || reaches(cluster, strangers[0], &agents[0].0, 9090).then_some(()));
+    for namespace in ["walls-other", "walls-scrape"] {
+        cluster.kubectl(&["delete", "namespace", namespace, "--wait=false"]);
+    }
+    drop(site);
+    helm_upgrade(cluster, &[]);
+}
