@@ -8,6 +8,7 @@ its standard input. Cameras are a part of a frame interval apart, and a camera b
 """
 
 import json
+import socket
 import sys
 import threading
 import time
@@ -27,6 +28,12 @@ class Feed:
         self.number = number
         self.next = 0
         self.offset = None
+
+
+def without_delay(_server, client):
+    """A picture goes out when it is there. On this machine's own interface, whose segments are longer than a picture, Nagle's
+    algorithm would hold back all but the first packet of it; on a network it holds back a picture's last segment only."""
+    client.get_connection().get_read_socket().set_option(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def main():
@@ -83,6 +90,7 @@ def main():
                     feed.source.emit("push-buffer", buffer)
             slot += 1
 
+    server.connect("client-connected", without_delay)
     server.attach(None)
     loop = GLib.MainLoop()
     threading.Thread(target=play, daemon=True).start()

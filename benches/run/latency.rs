@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::Which;
 use crate::subject::{Operator, Subject};
 use crate::support::camera::Camera;
 use crate::support::judge::{now, taken};
@@ -27,7 +28,7 @@ fn camera() -> Camera {
 }
 
 /// From the moment a camera listens again after a power cut to its first recorded picture.
-pub fn recorded_again(which: usize, folder: &Path) -> Duration {
+pub fn recorded_again(which: Which, folder: &Path) -> Duration {
     let mut camera = camera();
     let mut subject = super::start(which, std::slice::from_ref(&camera.url), &folder.join("data"));
     wait("the camera is live", || subject.is_live(0).then_some(()));
@@ -58,16 +59,16 @@ pub fn recorded_again(which: usize, folder: &Path) -> Duration {
 }
 
 /// From the lens to the playlist: segments for both, and parts of low-latency HLS for the one that has them.
-pub fn glass_to_playlist(which: usize, folder: &Path) -> Vec<Latency> {
+pub fn glass_to_playlist(which: Which, folder: &Path) -> Vec<Latency> {
     let camera = camera();
     let urls = std::slice::from_ref(&camera.url);
     let mut subject = super::start(which, urls, &folder.join("data"));
     let mut all = vec![segments(subject.as_ref())];
     subject.end();
-    if which == 1 {
+    if let Which::Operator(engine) = which {
         let data = folder.join("data");
         let _ = fs::remove_dir_all(&data);
-        let mut operator = Operator::start(urls, &data, true, "Auto");
+        let mut operator = Operator::start(urls, &data, true, engine);
         all.push(parts(&operator));
         operator.end();
     }

@@ -44,7 +44,7 @@ impl Drop for Cameras {
 }
 
 /// Twenty seconds of 1080p25 at 4 Mbit/s, a key frame every two seconds. The picture is noisy, so that the rate is used.
-fn encoded(folder: &Path) -> PathBuf {
+pub fn encoded(folder: &Path) -> PathBuf {
     let path = folder.join("camera-1080p25-4m.h264");
     if !path.exists() {
         let unfinished = folder.join("unfinished.h264");

@@ -1,8 +1,10 @@
-//! `make bench`: this program beside a bare FFmpeg that does the same work, on the same cameras, in the same run. Writes
-//! `docs/benchmarks/run.md`.
+//! `make bench`: this program beside a bare FFmpeg, and MediaMTX where it is installed, that do the same work, on the same cameras,
+//! in the same run. Writes `docs/benchmarks/run.md`. With `--ceiling`: this program alone, with more and more cameras; writes
+//! `docs/benchmarks/ceiling.md`.
 //!
 //! ```text
 //! cargo bench --bench run -- [--quick] [--cameras 20] [--many 100] [--seconds 60] [--output <file>]
+//! cargo bench --bench run -- --ceiling [--quick] [--step 100] [--most 2000] [--seconds 30] [--output <file>]
 //! ```
 
 #![allow(
@@ -14,19 +16,32 @@
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
+mod ceiling;
 mod latency;
 mod load;
 mod report;
+mod senders;
 mod subject;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use subject::{BareFfmpeg, Operator, Subject};
+use subject::{BareFfmpeg, MediaMtx, Operator, Subject};
 
 /// How long a load runs before it is watched: two windows of HLS.
 const WARM_UP: Duration = Duration::from_secs(2 * 6 * subject::SEGMENT_SECONDS as u64);
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// A bare FFmpeg for each camera.
+    BareFfmpeg,
+    /// This program, with the engine that reads RTSP.
+    Operator(&'static str),
+    /// Where it is installed.
+    MediaMtx,
+}
 
 /// What to do.
 #[derive(Debug, Clone)]
@@ -39,6 +54,8 @@ pub struct Options {
     pub seconds: u64,
     /// How often the times of a single camera are taken.
     pub repeats: usize,
+    /// Look for the ceiling: by so many cameras more at a time, and at most so many.
+    pub ceiling: Option<(usize, usize)>,
     /// Where the table goes.
     pub output: Option<PathBuf>,
 }
@@ -72,48 +89,50 @@ pub struct Measured {
 }
 
 fn options() -> Option<Options> {
-    let mut options = Options {
-        cameras: 20,
-        many: 100,
-        seconds: 60,
-        repeats: 3,
-        output: Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/benchmarks/run.md")),
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let has = |name: &str| arguments.iter().any(|argument| argument == name);
+    let value = |name: &str| {
+        let place = arguments.iter().position(|argument| argument == name)?;
+        Some(arguments.get(place + 1).unwrap_or_else(|| panic!("{name} needs a value")))
     };
-    let mut called_by_cargo = false;
-    let mut arguments = std::env::args().skip(1);
-    while let Some(argument) = arguments.next() {
-        let mut value = || arguments.next().unwrap_or_else(|| panic!("{argument} needs a value"));
-        match argument.as_str() {
-            "--bench" => called_by_cargo = true,
-            "--quick" => {
-                (options.cameras, options.many, options.seconds) = (5, 10, 10);
-                (options.repeats, options.output) = (1, None);
-            }
-            "--cameras" => options.cameras = value().parse().expect("--cameras <number>"),
-            "--many" => options.many = value().parse().expect("--many <number>"),
-            "--seconds" => options.seconds = value().parse().expect("--seconds <number>"),
-            "--output" => options.output = Some(value().into()),
-            other => panic!(
-                "{other} is not known: --quick, --cameras <number>, --many <number>, --seconds <number>, --output <file>"
-            ),
-        }
+    let number = |name: &str, usual: usize| {
+        value(name).map_or(usual, |text| text.parse().unwrap_or_else(|_| panic!("{name} <number>")))
+    };
+    let (quick, ceiling) = (has("--quick"), has("--ceiling"));
+    let mut known = vec!["--bench", "--quick", "--ceiling"];
+    let with_values = ["--cameras", "--many", "--seconds", "--step", "--most", "--output"];
+    known.extend(with_values);
+    for (place, argument) in arguments.iter().enumerate() {
+        let is_value = place > 0 && with_values.contains(&arguments[place - 1].as_str());
+        assert!(is_value || known.contains(&argument.as_str()), "{argument} is not known: {}", known.join(", "));
     }
+    let file = if ceiling { "docs/benchmarks/ceiling.md" } else { "docs/benchmarks/run.md" };
+    let usual = (!quick).then(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(file));
+    let steps = (number("--step", if quick { 50 } else { 100 }), number("--most", if quick { 100 } else { 2000 }));
+    let options = Options {
+        cameras: number("--cameras", if quick { 5 } else { 20 }),
+        many: number("--many", if quick { 10 } else { 100 }),
+        seconds: number("--seconds", if quick { 10 } else { 30 }) as u64,
+        repeats: if quick { 1 } else { 3 },
+        ceiling: ceiling.then_some(steps),
+        output: value("--output").map(Into::into).or(usual),
+    };
     // `cargo test --all-targets` runs benchmarks too, to see that they start.
-    called_by_cargo.then_some(options)
+    has("--bench").then_some(options)
 }
 
-fn start(which: usize, urls: &[String], data: &Path) -> Box<dyn Subject> {
+fn start(which: Which, urls: &[String], data: &Path) -> Box<dyn Subject> {
     let _ = fs::remove_dir_all(data);
     fs::create_dir_all(data).unwrap();
     match which {
-        0 => Box::new(BareFfmpeg::start(urls, data)),
-        1 => Box::new(Operator::start(urls, data, false, "Auto")),
-        _ => Box::new(Operator::start(urls, data, false, "FFmpeg")),
+        Which::BareFfmpeg => Box::new(BareFfmpeg::start(urls, data)),
+        Which::Operator(engine) => Box::new(Operator::start(urls, data, false, engine)),
+        Which::MediaMtx => Box::new(MediaMtx::start(urls, data)),
     }
 }
 
 /// CPU and memory while everything flows.
-fn under_load(which: usize, cameras: usize, seconds: u64, folder: &Path) -> Load {
+fn under_load(which: Which, cameras: usize, seconds: u64, folder: &Path) -> Load {
     let server = load::Cameras::start(cameras, folder);
     let data = folder.join("data");
     let mut subject = start(which, &server.urls, &data);
@@ -142,7 +161,7 @@ fn under_load(which: usize, cameras: usize, seconds: u64, folder: &Path) -> Load
 }
 
 /// From the start of the process to the first segment, with one camera.
-fn first_segment(which: usize, folder: &Path) -> Duration {
+fn first_segment(which: Which, folder: &Path) -> Duration {
     let server = load::Cameras::start(1, folder);
     let begun = Instant::now();
     let mut subject = start(which, &server.urls, &folder.join("data"));
@@ -155,6 +174,26 @@ fn first_segment(which: usize, folder: &Path) -> Duration {
     elapsed
 }
 
+fn compared(options: &Options, folder: &Path) -> String {
+    let all = [options.cameras.div_ceil(4), options.cameras, options.many];
+    let loads = |which: Which| all.map(|cameras| under_load(which, cameras, options.seconds, folder)).to_vec();
+    let measure = |which: Which| {
+        let measured = Measured {
+            name: if which == Which::BareFfmpeg { "bare FFmpeg" } else { "camera-operator" },
+            loads: loads(which),
+            first_segment: (0..options.repeats).map(|_| first_segment(which, folder)).collect(),
+            recorded_again: (0..options.repeats).map(|_| latency::recorded_again(which, folder)).collect(),
+            latency: latency::glass_to_playlist(which, folder),
+        };
+        eprintln!("{measured:#?}");
+        measured
+    };
+    let (bare, ours) = (measure(Which::BareFfmpeg), measure(Which::Operator("Auto")));
+    let with_ffmpeg = under_load(Which::Operator("FFmpeg"), options.cameras, options.seconds, folder);
+    let media_mtx = MediaMtx::version().map(|version| (version, loads(Which::MediaMtx)));
+    report::markdown(options, &bare, &ours, with_ffmpeg, media_mtx.as_ref())
+}
+
 fn main() {
     let Some(options) = options() else {
         println!("skipped: run it by `cargo bench --bench run`");
@@ -163,27 +202,10 @@ fn main() {
     // On the disk that the build is on: recordings are large.
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bench");
     fs::create_dir_all(&folder).unwrap();
-    let small = options.cameras.div_ceil(4);
-    let all = [small, options.cameras, options.many];
-    let measured: Vec<Measured> = (0..2)
-        .map(|which| {
-            let loads = all.map(|cameras| under_load(which, cameras, options.seconds, &folder)).to_vec();
-            let first_segment = (0..options.repeats).map(|_| first_segment(which, &folder)).collect();
-            let recorded_again = (0..options.repeats).map(|_| latency::recorded_again(which, &folder)).collect();
-            let latency = latency::glass_to_playlist(which, &folder);
-            let measured = Measured {
-                name: ["bare FFmpeg", "camera-operator"][which],
-                loads,
-                first_segment,
-                recorded_again,
-                latency,
-            };
-            eprintln!("{measured:#?}");
-            measured
-        })
-        .collect();
-    let with_ffmpeg = under_load(2, options.cameras, options.seconds, &folder);
-    let text = report::markdown(&options, &measured[0], &measured[1], with_ffmpeg);
+    let text = match options.ceiling {
+        Some((step, most)) => ceiling::markdown(step, most, options.seconds, &folder),
+        None => compared(&options, &folder),
+    };
     println!("{text}");
     if let Some(path) = &options.output {
         fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -32,7 +32,13 @@ fn row(text: &mut String, what: &str, unit: &str, bare: Option<f64>, ours: Optio
 }
 
 /// The whole document.
-pub fn markdown(options: &Options, bare: &Measured, ours: &Measured, with_ffmpeg: Load) -> String {
+pub fn markdown(
+    options: &Options,
+    bare: &Measured,
+    ours: &Measured,
+    with_ffmpeg: Load,
+    media_mtx: Option<&(String, Vec<Load>)>,
+) -> String {
     let mut text = String::from(
         "# Cameras on one machine\n\nWritten by `make bench` (`cargo bench --bench run`; `-- --quick` for a short look, `-- --cameras 40 --many 200 --seconds 120` for another load).\n\n",
     );
@@ -71,13 +77,10 @@ pub fn markdown(options: &Options, bare: &Measured, ours: &Measured, with_ffmpeg
     row(&mut text, &of("memory (PSS)"), "MiB", beside.map(memory), Some(memory(&with_ffmpeg)));
     let pss = |load: &Load| Some(load.pss_bytes);
     row(&mut text, "memory for each further camera", "MiB", growth(bare, pss), growth(ours, pss));
-    row(
-        &mut text,
-        "… of which coded pictures: ring and live window, which share theirs",
-        "MiB",
-        None,
-        growth(ours, |load| load.payload_bytes),
-    );
+    let payload = growth(ours, |load| load.payload_bytes);
+    row(&mut text, "… of which coded pictures: ring and live window, which share theirs", "MiB", None, payload);
+    let beyond = growth(ours, pss).zip(payload).map(|(all, payload)| all - payload);
+    row(&mut text, "… and beyond them", "MiB", None, beyond);
     row(
         &mut text,
         "start of the process → first HLS segment",
@@ -107,14 +110,30 @@ pub fn markdown(options: &Options, bare: &Measured, ours: &Measured, with_ffmpeg
             of(ours, false),
         );
     }
+    if let Some((version, loads)) = media_mtx {
+        let _ = writeln!(
+            text,
+            "\nMediaMTX {version}, in the same run, on the same cameras: each is pulled, recorded (fragmented MP4, files of a minute) and always served \
+             as HLS (`hlsVariant: fmp4`, six segments of {} s, in memory).\n\n| | MediaMTX | {} | ratio |\n| --- | ---: | ---: | ---: |",
+            crate::subject::SEGMENT_SECONDS,
+            ours.name
+        );
+        for (theirs, of_ours) in loads.iter().zip(&ours.loads) {
+            let cameras = theirs.cameras;
+            let cpu = format!("CPU a camera, {cameras} cameras (share of one core)");
+            row(&mut text, &cpu, "%", Some(theirs.cpu_percent), Some(of_ours.cpu_percent));
+            let memory = |load: &Load| Some(mebibytes(load.pss_bytes as f64));
+            row(&mut text, &format!("memory (PSS), {cameras} cameras"), "MiB", memory(theirs), memory(of_ours));
+        }
+    }
     text.push_str(
         "\ncamera-operator reads the cameras by its native driver, but in the rows that say otherwise. FFmpeg keeps neither a ring of frames for late readers nor the live window in memory (its window is files), and does not begin \
          again by itself: a loop that looks twice a second starts it again here. Nobody looks at the streams under load; a stream \
          that is watched keeps expired segments for one more window (24 s here, 12 MB), as RFC 8216 §6.2.2 wants.\n\n\
-         What a further camera takes is first of all its coded pictures: the listed segments and one more, and the newest 10 s for \
-         readers that come late, which are the same bytes in the same place as far as both hold them. Not counted among them is the \
-         segment that is being made (up to 4 s, 2 MB). The rest is the connection's buffer (a picture is put together in it), what frames are \
-         described by, files that are open, playlists, and what the allocator keeps for the next picture.\n",
+         What a further camera takes is first of all its coded pictures: the listed segments and one more, the newest 10 s for \
+         readers that come late, which are the same bytes in the same place as far as both hold them, and the segment that is being \
+         made. The rest is the connection's buffer (a picture is put together in it), the chunks of 256 KiB of which a part \
+         is not filled yet or was let go, what frames are described by, files that are open, playlists, and what the allocator keeps.\n",
     );
     text
 }

@@ -1,12 +1,13 @@
-//! The two that are compared: this program, and a bare FFmpeg for each camera, doing the same work: record and serve HLS, by
-//! copy.
+//! What is compared: this program, a bare FFmpeg for each camera, and MediaMTX where it is installed, all doing the same work:
+//! record and serve HLS, by copy.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use crate::support::program::{Program, files_beneath};
-use crate::support::{http, manifest, process};
+use crate::support::{free_port, http, manifest, process};
 
 /// Seconds of an HLS segment, for both.
 pub const SEGMENT_SECONDS: u32 = 4;
@@ -76,6 +77,34 @@ impl Operator {
         Self { program }
     }
 
+    /// The values of a metric (without the program's prefix) by the number at the end of the object's name; those of one object
+    /// are added up.
+    fn metric(&self, name: &str) -> BTreeMap<usize, f64> {
+        let text = http::get(&self.program.url("/metrics")).map(|answer| answer.text()).unwrap_or_default();
+        let mut values = BTreeMap::new();
+        for line in text.lines() {
+            let value = line.strip_prefix("camera_operator_").and_then(|line| line.strip_prefix(name));
+            let Some((labels, value)) = value.and_then(|line| line.strip_prefix('{')?.rsplit_once(' ')) else {
+                continue;
+            };
+            let object = labels.split_once("name=\"").and_then(|(_, rest)| rest.split_once('"')?.0.rsplit('-').next());
+            if let (Some(object), Ok(value)) = (object.and_then(|number| number.parse().ok()), value.parse::<f64>()) {
+                *values.entry(object).or_default() += value;
+            }
+        }
+        values
+    }
+
+    /// How many objects have a metric.
+    pub fn count(&self, name: &str) -> usize {
+        self.metric(name).len()
+    }
+
+    /// A metric, over all objects.
+    pub fn sum(&self, name: &str) -> f64 {
+        self.metric(name).values().sum()
+    }
+
     fn url(&self, camera: usize) -> String {
         self.program.url(&format!("/live/default/live-{camera}/index.m3u8"))
     }
@@ -92,22 +121,13 @@ impl Subject for Operator {
         "camera-operator"
     }
 
-    /// Of each camera the larger of ring and window: both share the frames that they have in common, and end at the newest.
+    /// Of each camera the larger of ring and window: both share the frames that they have in common, and end at the newest, so that
+    /// one holds the other.
     fn payload_bytes(&self) -> Option<u64> {
-        let text = http::get(&self.program.url("/metrics")).ok()?.text();
-        let of = |name: &str| {
-            let lines = text
-                .lines()
-                .filter_map(|line| line.strip_prefix("camera_operator_")?.strip_prefix(name)?.rsplit_once(' '));
-            let values = lines.filter_map(|(labels, value)| {
-                let camera = labels.split_once("name=\"")?.1.split_once('"')?.0.rsplit('-').next()?.to_owned();
-                Some((camera, value.parse::<f64>().ok()? as u64))
-            });
-            values.collect::<std::collections::BTreeMap<String, u64>>()
-        };
-        let windows = of("hls_window_bytes");
-        let rings = of("hub_ring_bytes");
-        Some(rings.iter().map(|(camera, ring)| windows.get(camera).map_or(*ring, |window| *ring.max(window))).sum())
+        let windows = self.metric("hls_window_bytes");
+        let rings = self.metric("hub_ring_bytes");
+        let of = |(camera, ring): (&usize, &f64)| windows.get(camera).map_or(*ring, |window| ring.max(*window)) as u64;
+        Some(rings.iter().map(of).sum())
     }
 
     fn processes(&mut self) -> Vec<u32> {
@@ -240,5 +260,92 @@ impl Drop for BareFfmpeg {
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+}
+
+/// One MediaMTX for all cameras: each is pulled, recorded and always served as HLS, whose window it keeps in memory.
+pub struct MediaMtx {
+    child: Child,
+    port: u16,
+    folder: PathBuf,
+}
+
+impl MediaMtx {
+    /// Its version, if there is one in PATH.
+    pub fn version() -> Option<String> {
+        let output = Command::new("mediamtx").arg("--version").output().ok()?;
+        let text = String::from_utf8(output.stdout).ok()?;
+        text.split_whitespace().find(|word| word.starts_with('v')).map(str::to_owned)
+    }
+
+    /// Starts it.
+    pub fn start(urls: &[String], folder: &Path) -> Self {
+        let port = free_port();
+        let mut text = format!(
+            "logLevel: error\nrtsp: no\nrtmp: no\nwebrtc: no\nsrt: no\nmoq: no\nhls: yes\nhlsAddress: 127.0.0.1:{port}\n\
+             hlsAlwaysRemux: yes\nhlsVariant: fmp4\nhlsSegmentCount: 6\nhlsSegmentDuration: {SEGMENT_SECONDS}s\n\
+             pathDefaults:\n  rtspTransport: tcp\n  record: yes\n  recordPath: {}/%path/%Y-%m-%d_%H-%M-%S-%f\n  \
+             recordFormat: fmp4\n  recordPartDuration: 1s\n  recordSegmentDuration: 60s\n  recordDeleteAfter: 0s\npaths:\n",
+            folder.display()
+        );
+        for (number, url) in urls.iter().enumerate() {
+            text += &format!("  camera-{number}:\n    source: {url}\n");
+        }
+        let configuration = folder.join("mediamtx.yml");
+        fs::write(&configuration, text).unwrap();
+        let child = Command::new("mediamtx")
+            .arg(configuration)
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("mediamtx");
+        Self { child, port, folder: folder.to_path_buf() }
+    }
+
+    fn url(&self, camera: usize) -> url::Url {
+        url::Url::parse(&format!("http://127.0.0.1:{}/camera-{camera}/index.m3u8", self.port)).unwrap()
+    }
+
+    fn get(url: &url::Url) -> Option<http::Answer> {
+        http::get(url.as_str()).ok().filter(|answer| answer.status == 200)
+    }
+}
+
+impl Subject for MediaMtx {
+    fn name(&self) -> &'static str {
+        "MediaMTX"
+    }
+
+    fn processes(&mut self) -> Vec<u32> {
+        vec![self.child.id()]
+    }
+
+    /// The media playlist: that of the only variant.
+    fn playlist(&self, camera: usize) -> Option<String> {
+        let entry = Self::get(&self.url(camera))?.text();
+        let variant = entry.lines().find(|line| !line.starts_with('#') && !line.is_empty())?;
+        Some(Self::get(&self.url(camera).join(variant).ok()?)?.text())
+    }
+
+    fn segment(&self, camera: usize, uri: &str) -> Option<Vec<u8>> {
+        Some(Self::get(&self.url(camera).join(uri).ok()?)?.body.to_vec())
+    }
+
+    fn recorded(&self, camera: usize) -> Vec<PathBuf> {
+        files_beneath(&self.folder.join(format!("camera-{camera}")))
+    }
+
+    fn end(&mut self) {
+        process::signal(self.child.id(), "INT");
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for MediaMtx {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }

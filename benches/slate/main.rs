@@ -1,7 +1,11 @@
 //! How soon viewers see the slate and the camera again: fifty switches of a 1080p25 camera, in this process, through the adaptor that
 //! every output reads, with the real encoder. Beside it an encoder that is started only when it is needed.
 //!
-//! `cargo bench --bench slate`; `-- --quick` for a short look that writes no page.
+//! ```text
+//! cargo bench --bench slate -- [--quick] [--output <file>]
+//! ```
+//!
+//! Without `--output` the page is `docs/benchmarks/slate.md`; `--quick` is a short look that writes none unless it is told where.
 
 use std::fmt::Write as _;
 use std::process::Command;
@@ -144,15 +148,15 @@ async fn main() {
     while !is_of(&output.next().await, &|frame| frame.run == run) {}
     for time in 0..=times {
         let (mut first, mut second) = (None, None);
-        let mut pictures = 0;
         while second.is_none() {
             let events = output.next().await;
             let now = Instant::now();
             if is_of(&events, &|frame| frame.run != run) {
                 first.get_or_insert(now);
-                pictures += events.len();
-                // The encoder's own pictures come in twos at the latest; the one drawn beforehand is repeated after a second.
-                second = (pictures > 3).then_some(now);
+            }
+            // The picture that was drawn beforehand needs no other: one that does is of the encoder that runs with the clock.
+            if is_of(&events, &|frame| frame.run != run && !frame.is_video_key()) {
+                second = Some(now);
             }
         }
         let (Some(first), Some(second)) = (first, second) else { return };
@@ -219,8 +223,9 @@ async fn main() {
         slate_seconds / f64::from(times + 1)
     );
     println!("{page}");
-    if !is_quick {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/benchmarks/slate.md");
+    let output = std::env::args().skip_while(|argument| argument != "--output").nth(1);
+    let usual = || concat!(env!("CARGO_MANIFEST_DIR"), "/docs/benchmarks/slate.md").to_owned();
+    if let Some(path) = output.or_else(|| (!is_quick).then(usual)) {
         std::fs::write(path, page).expect("the page can be written");
     }
 }
