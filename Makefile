@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build run test bench fuzz arm64 fmt lint generate web clean
+.PHONY: help build run test bench fuzz arm64 arm64-image fmt lint generate web clean
 
 export PATH := $(CURDIR)/.cache/tools/bin:$(PATH)
 
@@ -31,6 +31,7 @@ test: ## Everything: format, lints, page, generated files, unit and end-to-end t
 bench: ## The benchmarks: beside a bare FFmpeg and nginx, the operator on an API server, alerts beside Alertmanager (docs/benchmarks.md)
 	@scripts/install.sh test
 	@cargo bench --locked --bench run
+	@cargo bench --locked --bench run -- --ceiling
 	@cargo bench --locked --bench serve
 	@cargo bench --locked --bench cluster
 	@cargo bench --locked --bench alerts
@@ -44,6 +45,10 @@ fuzz: ## Look for bytes that break the readers of media and indexes; make test r
 arm64: ## Build the program for 64-bit ARM and run it, emulated
 	@scripts/install.sh arm64
 	@scripts/arm64.sh
+
+arm64-image: ## The same in the image for 64-bit ARM, with its FFmpeg (root; minutes)
+	@scripts/install.sh arm64
+	@scripts/arm64.sh image
 
 fmt: ## Format the Rust code
 	@cargo fmt --all

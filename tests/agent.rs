@@ -70,6 +70,7 @@ fn live(name: &str) -> Unit {
         low_latency: false,
         part_ms: 500,
         audio: true,
+        audio_bit_rate: None,
         fallback: None,
         video: None,
     };

@@ -86,6 +86,7 @@ mod tests {
             low_latency: false,
             part_ms: 500,
             audio: true,
+            audio_bit_rate: None,
             fallback: None,
             video: None,
         });

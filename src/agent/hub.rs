@@ -319,6 +319,14 @@ impl Hub {
         }
     }
 
+    /// What the newest frame needs that is still held, of a run that has ended as well.
+    pub fn newest_configuration(&self) -> Option<Arc<Configuration>> {
+        self.shared.ring().entries.iter().rev().find_map(|entry| match entry {
+            Entry::Frame { configuration, .. } => Some(configuration.clone()),
+            Entry::Ended(_) => None,
+        })
+    }
+
     /// The frames of the newest GOP up to now, video only, with their configuration: what a snapshot decodes. `None` while no
     /// run is alive or its key frame has left the ring.
     pub fn newest_gop(&self) -> Option<(Arc<Configuration>, Vec<Arc<Frame>>)> {
@@ -417,7 +425,9 @@ impl Reader {
             self.landmark.mark_unchanged();
             let (events, closed) = self.take();
             if !events.is_empty() {
-                self.not_before = Instant::now() + self.pause();
+                // In step with itself: readers that were woken together once, late, would else be so for ever.
+                let (now, pause) = (Instant::now(), self.pause());
+                self.not_before = (self.not_before + pause).clamp(now, now + pause);
                 return Some(events);
             }
             if closed || self.head.changed().await.is_err() {
@@ -692,6 +702,32 @@ mod tests {
             assert_eq!(since.elapsed(), rested, "{pace:?}");
             hub.close();
             assert!(reader.next().await.is_none());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn readers_that_were_woken_late_together_go_on_in_their_own_steps() {
+        const PAUSE: Duration = Duration::from_secs(1);
+        let hub = hub(10_000, 1 << 20);
+        hub.publish(&configuration(0), [frame(0, true)]);
+        let mut readers = Vec::new();
+        for _ in 0..3 {
+            let mut reader = hub.subscribe(Reach::Whole).at_pace(Pace::Pauses(PAUSE));
+            assert_eq!(sequences(&reader.next().await.unwrap_or_default()), [0]);
+            readers.push(reader);
+            tokio::time::advance(PAUSE / 4).await;
+        }
+        hub.publish(&configuration(0), [frame(1, false)]);
+        tokio::time::advance(PAUSE).await;
+        let late = Instant::now();
+        for reader in &mut readers {
+            assert_eq!(sequences(&reader.next().await.unwrap_or_default()), [1]);
+        }
+        assert_eq!(late.elapsed(), Duration::ZERO, "all of them were due");
+        hub.publish(&configuration(0), [frame(2, false)]);
+        for (number, reader) in (1..).zip(&mut readers) {
+            assert_eq!(sequences(&reader.next().await.unwrap_or_default()), [2]);
+            assert_eq!(late.elapsed(), number * PAUSE / 4, "when the first of them has been due again");
         }
     }
 

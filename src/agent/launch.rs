@@ -16,7 +16,7 @@ pub fn launch(context: UnitContext, task: Task) -> BoxFuture<'static, ()> {
     async move {
         match task {
             Task::Archive(plan) => retention::run_archive(context, plan).await,
-            Task::Work(Work::Ingest(ingest)) => source::run(context, ingest).await,
+            Task::Work(Work::Ingest(ingest)) => source::run(context, ingest).boxed().await,
             Task::Work(Work::Mjpeg(mjpeg)) => {
                 let named = name_camera(&context, &mjpeg.camera);
                 output::mjpeg::run(context, mjpeg).await;
@@ -24,14 +24,28 @@ pub fn launch(context: UnitContext, task: Task) -> BoxFuture<'static, ()> {
             }
             Task::Work(Work::Hls(hls)) => {
                 let named = name_camera(&context, &hls.camera);
-                output::hls::run(context, hls).await;
+                let is_light = hls.video.is_none() && hls.audio_bit_rate.is_none() && hls.fallback.is_none();
+                run_output(context.registry.clone(), is_light, output::hls::run(context, hls).boxed()).await;
                 drop(named);
             }
             Task::Work(Work::Push(push)) => output::push::run(context, push).await,
-            Task::Work(Work::Record(record)) => output::record::run(context, record).await,
+            Task::Work(Work::Record(record)) => {
+                let is_light = record.video.is_none();
+                run_output(context.registry.clone(), is_light, output::record::run(context, record).boxed()).await;
+            }
         }
     }
     .boxed()
+}
+
+/// What only passes on a camera's pictures and sound has little to do with each, and does it where they are read: no other thread
+/// has to be woken for it. What encodes, or starts processes, would hold up all cameras there.
+async fn run_output(registry: Arc<Registry>, is_light: bool, work: BoxFuture<'static, ()>) {
+    if is_light {
+        registry.turns.run_beside(work).await;
+    } else {
+        work.await;
+    }
 }
 
 /// Tells which camera a stream shows, as long as the value is held.

@@ -1,6 +1,7 @@
 //! The agent's Prometheus metrics, made at each scrape from the board and the registry, so that what no longer runs is no
 //! longer told. Labels are namespace and name of objects only, never of clients. Must not change anything.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::{
@@ -10,9 +11,10 @@ use prometheus::{
 use super::output::push::meter::Counts;
 use super::registry::Registry;
 use super::retention_tally::RunState;
+use super::transcode::meter::EncodeMeter;
 use crate::archive::retention::DeletionReason;
 use crate::plan::report::{PushMode, Report, UnitState};
-use crate::plan::unit::ObjectKey;
+use crate::plan::unit::{ObjectKey, ObjectRef};
 
 /// The content type of the text format that [`encode`] writes.
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
@@ -124,6 +126,7 @@ pub fn collect(exposition: &Exposition, report: &Report, registry: &Registry) {
     collect_hubs(exposition, registry);
     collect_slates(exposition, registry);
     collect_pushes(exposition, report, registry);
+    collect_encoders(exposition, registry);
     collect_recordings(exposition, report);
     collect_meters(exposition, registry);
     collect_archives(exposition, report);
@@ -245,11 +248,10 @@ fn collect_hubs(exposition: &Exposition, registry: &Registry) {
     );
     exposition.gauges(
         "hls_window_bytes",
-        "Bytes of a stream's segments in memory, those that have expired included. Frames that are in the camera's ring as well are counted in both.",
+        "Bytes of a stream's segments in memory, those that have expired and the one that is being made included. Frames that are in the camera's ring as well are counted in both.",
         &OBJECT,
         registry.hls.all().iter().map(|(key, stream)| {
-            let windows = stream.renditions().iter().map(|rendition| rendition.window());
-            let held: usize = windows.map(|window| window.segments().map(|segment| segment.len()).sum::<usize>()).sum();
+            let held: usize = stream.renditions().iter().map(|rendition| rendition.bytes()).sum();
             (object(key), held as i64)
         }),
     );
@@ -316,6 +318,55 @@ fn collect_pushes(exposition: &Exposition, report: &Report, registry: &Registry)
         &OBJECT,
         counts.iter().filter_map(|(key, counts)| Some((object(key), counts.since?.as_microsecond() as f64 / 1e6))),
     );
+}
+
+fn collect_encoders(exposition: &Exposition, registry: &Registry) {
+    type Pick = fn(&EncodeMeter) -> u64;
+    let meters = registry.encodes.all();
+    let encoded: Vec<_> = meters
+        .iter()
+        .flat_map(|(object, meter)| {
+            meter.encoded().into_iter().map(|encoded| {
+                let labels = object_and(&object.key, &[object.kind.plural(), &encoded.rendition]);
+                (labels, encoded.pictures, encoded.lasts)
+            })
+        })
+        .collect();
+    let labels = ["namespace", "name", "kind", "rendition"];
+    exposition.gauges(
+        "transcode_encoder",
+        "1 for the encoder, by FFmpeg's name of it, that encodes a stream's or recording's pictures anew.",
+        &["namespace", "name", "kind", "encoder"],
+        meters.iter().filter_map(|(object, meter)| {
+            Some((object_and(&object.key, &[object.kind.plural(), meter.encoder()?]), 1))
+        }),
+    );
+    exposition.counters(
+        "transcode_frames_total",
+        "Pictures that were encoded anew.",
+        &labels,
+        encoded.iter().map(|(labels, pictures, _)| (labels.clone(), *pictures)),
+    );
+    exposition.seconds(
+        "transcode_media_seconds_total",
+        "For how long the pictures that were encoded anew are shown, in all: its rate is the speed, 1 as long as the encoder keeps up.",
+        &labels,
+        encoded.iter().map(|(labels, _, lasts)| (labels.clone(), *lasts)),
+    );
+    let counters: [(&str, &str, Pick); 2] = [
+        (
+            "transcode_dropped_frames_total",
+            "Frames that were not encoded because the encoder was slower than the camera.",
+            EncodeMeter::dropped,
+        ),
+        ("transcode_starts_total", "How often an encoder was started.", EncodeMeter::starts),
+    ];
+    for (name, help, pick) in counters {
+        let of = |(object, meter): &(ObjectRef, Arc<EncodeMeter>)| {
+            (object_and(&object.key, &[object.kind.plural()]), pick(meter))
+        };
+        exposition.counters(name, help, &["namespace", "name", "kind"], meters.iter().map(of));
+    }
 }
 
 fn collect_recordings(exposition: &Exposition, report: &Report) {
@@ -420,8 +471,6 @@ fn collect_archives(exposition: &Exposition, report: &Report) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use bytes::Bytes;
 
     use super::*;
@@ -430,7 +479,7 @@ mod tests {
         Codec, Configuration, Frame, FrameKind, RunId, TrackConfiguration, TrackKind, UtcMicros,
     };
     use crate::plan::report::{Reason, UnitReport};
-    use crate::plan::unit::{ObjectKind, ObjectRef};
+    use crate::plan::unit::ObjectKind;
 
     #[test]
     fn a_unit_shows_in_exactly_one_state() {
@@ -514,5 +563,34 @@ mod tests {
         collect(&exposition, &Report::default(), &registry);
         let text = exposition.encode();
         assert!(text.contains(r#"camera_operator_camera_cuts_total{name="door",namespace="shop"} 2"#), "{text}");
+    }
+
+    #[test]
+    fn what_is_encoded_is_told_by_object_and_rendition() {
+        let registry = Registry::default();
+        // A stream and a recording may have the same name.
+        for (kind, renditions) in [(ObjectKind::Stream, vec!["full", "small"]), (ObjectKind::Recording, vec![""])] {
+            let meter = Arc::new(EncodeMeter::new(renditions));
+            meter.start("libx264");
+            meter.count_picture(0, 40_000);
+            meter.count_picture(0, 40_000);
+            meter.count_dropped(7);
+            registry.encodes.insert(ObjectRef { kind, key: ObjectKey::new("shop", "door") }, meter);
+        }
+        let exposition = Exposition::default();
+        collect(&exposition, &Report::default(), &registry);
+        let text = exposition.encode();
+        let door = r#"name="door",namespace="shop""#;
+        for line in [
+            format!(r#"transcode_encoder{{encoder="libx264",kind="streams",{door}}} 1"#),
+            format!(r#"transcode_frames_total{{kind="streams",{door},rendition="full"}} 2"#),
+            format!(r#"transcode_frames_total{{kind="streams",{door},rendition="small"}} 0"#),
+            format!(r#"transcode_frames_total{{kind="recordings",{door},rendition=""}} 2"#),
+            format!(r#"transcode_media_seconds_total{{kind="streams",{door},rendition="full"}} 0.08"#),
+            format!(r#"transcode_dropped_frames_total{{kind="recordings",{door}}} 7"#),
+            format!(r#"transcode_starts_total{{kind="streams",{door}}} 1"#),
+        ] {
+            assert!(text.contains(&format!("camera_operator_{line}\n")), "{line} in {text}");
+        }
     }
 }

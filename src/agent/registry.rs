@@ -20,44 +20,46 @@ use super::retention::Retention;
 use super::source::guard::Guard;
 use super::source::turns::Turns;
 use super::transcode::encoders::Encoders;
+use super::transcode::meter::EncodeMeter;
 use crate::archive::lock::Holder;
 use crate::archive::{Archive, ArchiveError, WeakArchive};
-use crate::plan::unit::{DeclaredRecording, ObjectKey};
+use crate::media::chunks::Chunks;
+use crate::plan::unit::{DeclaredRecording, ObjectKey, ObjectRef};
 
-/// One kind of thing by object key.
+/// One kind of thing by object key, or by another where objects of several kinds have it.
 #[derive(Debug)]
-pub struct Table<T> {
-    entries: RwLock<BTreeMap<ObjectKey, Arc<T>>>,
+pub struct Table<T, K = ObjectKey> {
+    entries: RwLock<BTreeMap<K, Arc<T>>>,
     /// Counts changes, for those who wait until something appears.
     changes: watch::Sender<u64>,
 }
 
-impl<T> Default for Table<T> {
+impl<T, K> Default for Table<T, K> {
     fn default() -> Self {
         Self { entries: RwLock::default(), changes: watch::channel(0).0 }
     }
 }
 
-impl<T> Table<T> {
+impl<T, K: Ord + Clone> Table<T, K> {
     /// The entry of `key`, if it runs.
-    pub fn get(&self, key: &ObjectKey) -> Option<Arc<T>> {
+    pub fn get(&self, key: &K) -> Option<Arc<T>> {
         self.entries.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
     }
 
     /// All entries, by key.
-    pub fn all(&self) -> Vec<(ObjectKey, Arc<T>)> {
+    pub fn all(&self) -> Vec<(K, Arc<T>)> {
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
         entries.iter().map(|(key, value)| (key.clone(), value.clone())).collect()
     }
 
     /// Puts an entry in, in place of any earlier one.
-    pub fn insert(&self, key: ObjectKey, value: Arc<T>) {
+    pub fn insert(&self, key: K, value: Arc<T>) {
         self.entries.write().unwrap_or_else(PoisonError::into_inner).insert(key, value);
         self.changes.send_modify(|count| *count += 1);
     }
 
     /// Takes `value` out, unless another has taken its place meanwhile.
-    pub fn remove(&self, key: &ObjectKey, value: &Arc<T>) {
+    pub fn remove(&self, key: &K, value: &Arc<T>) {
         let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
         if entries.get(key).is_some_and(|current| Arc::ptr_eq(current, value)) {
             entries.remove(key);
@@ -67,7 +69,7 @@ impl<T> Table<T> {
     }
 
     /// Waits until the entry of `key` is no longer `value`. Cancel safe.
-    pub async fn wait_while(&self, key: &ObjectKey, value: &Arc<T>) {
+    pub async fn wait_while(&self, key: &K, value: &Arc<T>) {
         let mut changes = self.changes.subscribe();
         loop {
             changes.mark_unchanged();
@@ -81,12 +83,12 @@ impl<T> Table<T> {
     }
 
     /// Waits until `key` has an entry. Cancel safe.
-    pub async fn wait_for(&self, key: &ObjectKey) -> Arc<T> {
+    pub async fn wait_for(&self, key: &K) -> Arc<T> {
         self.wait_for_other(key, None).await
     }
 
     /// Waits until `key` has an entry that is not `known`: for those who have seen the end of that one. Cancel safe.
-    pub async fn wait_for_other(&self, key: &ObjectKey, known: Option<&Arc<T>>) -> Arc<T> {
+    pub async fn wait_for_other(&self, key: &K, known: Option<&Arc<T>>) -> Arc<T> {
         let mut changes = self.changes.subscribe();
         loop {
             changes.mark_unchanged();
@@ -116,6 +118,8 @@ pub struct Registry {
     pub pushes: Table<PushMeter>,
     /// How often and how long slates were shown, by stream.
     pub slates: Table<SlateMeter>,
+    /// What is encoded anew, by the stream or recording that it is for.
+    pub encodes: Table<EncodeMeter, ObjectRef>,
     /// Open archives, by archive.
     pub archives: Table<Archive>,
     /// Which of them are open in this process, by folder.
@@ -136,6 +140,8 @@ pub struct Registry {
     pub source_guard: Guard,
     /// The thread on which sources are read.
     pub turns: Turns,
+    /// Where what sources send stays while it is held.
+    pub chunks: Arc<Chunks>,
     /// Which encoders work on this machine.
     pub encoders: Encoders,
 }

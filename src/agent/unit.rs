@@ -129,6 +129,16 @@ impl Board {
         }
     }
 
+    /// Whether just this is noticed of a unit; `None` = nothing of that kind.
+    fn is_noticed(&self, object: &ObjectRef, kind: &str, message: Option<&str>) -> bool {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let said = |report: &UnitReport| {
+            let notice = report.notices.iter().find(|notice| notice.kind == kind);
+            notice.map(|notice| notice.message.as_str()) == message
+        };
+        inner.units.get(object).is_some_and(said)
+    }
+
     /// Puts a unit in its first state.
     pub fn insert_unit(&self, report: UnitReport) {
         self.change(|inner| inner.units.insert(report.object.clone(), report));
@@ -294,6 +304,10 @@ impl UnitContext {
 
     /// Puts a notice up, or takes it down with `None`.
     pub fn set_notice(&self, kind: &str, message: Option<String>) {
+        // Mostly it is known already, and some are told with every picture.
+        if self.board.is_noticed(&self.object, kind, message.as_deref()) {
+            return;
+        }
         self.board.update_unit(&self.object, |report| {
             report.notices.retain(|notice| notice.kind != kind);
             if let Some(message) = message {

@@ -57,9 +57,10 @@ pub use video::{HlsRendition, Video, VideoCodec, VideoEncoder, VideoPreset};
     "must not hold fallback with output.mjpeg, which shows the last picture on: leave fallback out"
 ))]
 #[x_kube(validation = rule(
-    "has(self.output.push) || !has(self.audio) || ((!has(self.audio.codec) || self.audio.codec in ['Auto', 'Copy', 'None']) && \
-     !has(self.audio.bitRate))",
-    "must hold audio with codec Auto, Copy or None and without bitRate, but for output.push: HLS carries the camera's sound as it is"
+    "has(self.output.push) || !has(self.audio) || !has(self.audio.bitRate) || \
+     (has(self.audio.codec) && self.audio.codec == 'AAC')",
+    "must not hold audio.bitRate without codec AAC, but for output.push: HLS carries the camera's sound as it is unless it is to be \
+     encoded: add codec: AAC"
 ))]
 #[x_kube(validation = rule(
     "!(has(self.output.mjpeg) && has(self.video))",
@@ -181,11 +182,12 @@ pub struct MjpegOutput {
 ))]
 pub struct StreamAudio {
     /// Auto: copied where the output can carry it, else encoded as AAC; RTMP targets want sound, so that a camera without any
-    /// is sent with silence. Copy: as the camera sends it, never encoded. AAC: encoded; push only. None: left out.
+    /// is sent with silence. Copy: as the camera sends it, never encoded. AAC: encoded with bitRate. None: left out.
     /// Default: Auto.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub codec: Option<StreamAudioCodec>,
-    /// Bits a second of sound that is encoded; push only. Default: 128k.
+    /// Bits a second of sound that is encoded, at most six for each sample of a channel; with HLS only where codec is AAC.
+    /// Default: 128k.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = quantity::bit_rate_between("16k", "512k", "128k"))]
     pub bit_rate: Option<Quantity>,

@@ -6,12 +6,8 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::sync::Arc;
 
-use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
-use axum::middleware::Next;
-use axum::response::{IntoResponse as _, Response};
 
 use super::problem::Problem;
 
@@ -86,23 +82,13 @@ pub fn refusal(policy: &HostPolicy, method: &Method, uri: &Uri, headers: &Header
     None
 }
 
-/// Middleware: refuses what other sites' pages must not do.
-pub async fn check(State(policy): State<Arc<HostPolicy>>, request: Request, next: Next) -> Response {
-    match refusal(&policy, request.method(), request.uri(), request.headers()) {
-        Some(problem) => problem.into_response(),
-        None => next.run(request).await,
-    }
-}
-
 /// Everything from here, except what hls.js needs: its worker and the media it feeds to the browser are `blob:` URLs, and the
 /// text track that it makes for the gaps of a recording (`EXT-X-DATERANGE`) begins as an empty `data:` URL.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob: data:; \
     worker-src 'self' blob:; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'";
 
-/// Middleware: headers that every response carries.
-pub async fn security_headers(request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
-    let headers = response.headers_mut();
+/// Adds the headers that every response carries.
+pub fn add_security_headers(headers: &mut HeaderMap) {
     for (name, value) in [
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "same-origin"),
@@ -111,7 +97,6 @@ pub async fn security_headers(request: Request, next: Next) -> Response {
     ] {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
-    response
 }
 
 #[cfg(test)]

@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderValue, Method, header};
-use axum::middleware::Next;
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
@@ -53,17 +52,33 @@ impl HttpMetrics {
     }
 }
 
-/// Middleware: counts every request under its route's template, so that clients cannot make up label values.
-pub async fn observe(State(metrics): State<HttpMetrics>, request: Request, next: Next) -> Response {
-    let begin = Instant::now();
-    let route =
-        request.extensions().get::<MatchedPath>().map_or_else(|| "other".to_owned(), |path| path.as_str().to_owned());
-    let known = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
-    let method = known.iter().find(|known| *known == request.method()).map_or("other", Method::as_str).to_owned();
-    let response = next.run(request).await;
-    metrics.requests.with_label_values(&[&method, &route, response.status().as_str()]).inc();
-    metrics.duration.with_label_values(&[&method, &route]).observe(begin.elapsed().as_secs_f64());
-    response
+impl HttpMetrics {
+    /// A request came; it is counted under its route's template, so that clients cannot make up label values.
+    pub fn begin(&self, request: &Request) -> Observed<'_> {
+        let known =
+            [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
+        let method = known.into_iter().find(|known| known == request.method());
+        Observed { metrics: self, begun: Instant::now(), method, route: request.extensions().get().cloned() }
+    }
+}
+
+/// A request that is being answered.
+#[derive(Debug)]
+pub struct Observed<'a> {
+    metrics: &'a HttpMetrics,
+    begun: Instant,
+    method: Option<Method>,
+    route: Option<MatchedPath>,
+}
+
+impl Observed<'_> {
+    /// Its response begins.
+    pub fn end(self, status: StatusCode) {
+        let method = self.method.as_ref().map_or("other", Method::as_str);
+        let route = self.route.as_ref().map_or("other", MatchedPath::as_str);
+        self.metrics.requests.with_label_values(&[method, route, status.as_str()]).inc();
+        self.metrics.duration.with_label_values(&[method, route]).observe(self.begun.elapsed().as_secs_f64());
+    }
 }
 
 /// Whether an object is as one would wish: its condition `Ready` (or, for a clip, `Complete`) is true.

@@ -5,7 +5,9 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
 use tokio_util::sync::CancellationToken;
 use tower_http::compression::CompressionLayer;
 use utoipa_axum::router::OpenApiRouter;
@@ -96,10 +98,25 @@ pub fn router(options: Options) -> Result<Router, prometheus::Error> {
         // Media is compressed already; only text is worth it.
         .layer(CompressionLayer::new())
         .with_state(gateway);
-    Ok(pages
-        .merge(media)
-        .layer(from_fn(problem::as_problem))
-        .layer(from_fn(guard::security_headers))
-        .layer(from_fn_with_state(Arc::new(hosts), guard::check))
-        .layer(from_fn_with_state(http, metrics::observe)))
+    // One layer for all of it: each further one is cloned and boxed for every request.
+    Ok(pages.merge(media).layer(from_fn_with_state(Arc::new(Entrance { hosts, http }), enter)))
+}
+
+/// What every request goes through.
+struct Entrance {
+    hosts: HostPolicy,
+    http: HttpMetrics,
+}
+
+/// Middleware: counts, refuses what other sites' pages must not do, makes errors problems, and adds the headers of all responses.
+async fn enter(State(entrance): State<Arc<Entrance>>, request: Request, next: Next) -> Response {
+    let observed = entrance.http.begin(&request);
+    let (method, uri) = (request.method().clone(), request.uri().clone());
+    let mut response = match guard::refusal(&entrance.hosts, &method, &uri, request.headers()) {
+        Some(problem) => problem.into_response(),
+        None => problem::as_problem(&method, uri.path(), next.run(request).await),
+    };
+    guard::add_security_headers(response.headers_mut());
+    observed.end(response.status());
+    response
 }

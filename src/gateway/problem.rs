@@ -1,8 +1,6 @@
 //! Errors over HTTP: what the world says as RFC 9457 problems, and every error that some layer below wrote in its own way.
 
-use axum::extract::Request;
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::middleware::Next;
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 
 pub use crate::agent::problem::Problem;
@@ -50,11 +48,8 @@ pub fn parse_kind(plural: &str) -> Result<ObjectKind, UnknownKind> {
     KINDS.into_iter().find(|kind| kind.plural() == plural).ok_or_else(|| UnknownKind(plural.to_owned()))
 }
 
-/// Middleware: an error response that is no problem document becomes one, with its status and headers kept.
-pub async fn as_problem(request: Request, next: Next) -> Response {
-    let method = request.method().clone();
-    let path = request.uri().path().to_owned();
-    let response = next.run(request).await;
+/// Makes an error response that is no problem document one, with its status and headers kept.
+pub fn as_problem(method: &Method, path: &str, response: Response) -> Response {
     let status = response.status();
     let is_problem = response
         .headers()

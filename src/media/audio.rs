@@ -88,6 +88,21 @@ fn audio_specific(bytes: &[u8]) -> Option<(u8, u32, u16)> {
     (kind > 0 && rate > 0).then_some((kind, rate, channels))
 }
 
+/// The configuration of a track of AAC, low complexity, with this `AudioSpecificConfig`, which must be shorter than 80 bytes; its
+/// times are in samples.
+pub fn aac_configuration(specific: &[u8], rate: u32, channels: u16) -> TrackConfiguration {
+    TrackConfiguration {
+        codec: Codec::Aac,
+        timescale: rate,
+        sample_entry: aac_sample_entry(specific, rate, channels),
+        codec_string: "mp4a.40.2".into(),
+        width: 0,
+        height: 0,
+        sample_rate: rate,
+        channels,
+    }
+}
+
 /// The sample entry (`mp4a`, ISO/IEC 14496-14 §5.6) of AAC with this `AudioSpecificConfig`, which must be shorter than 80 bytes.
 pub fn aac_sample_entry(specific: &[u8], rate: u32, channels: u16) -> Bytes {
     // Descriptors of ISO/IEC 14496-1 §7.2.6, from the innermost; lengths below 128 are one byte.
@@ -132,6 +147,12 @@ pub(super) fn elementary_stream(entry: &Bytes, children: usize) -> Option<(u8, B
     let object_type = *decoder.first()?;
     let specific = decoder.get(13..).and_then(|_| descriptor(&decoder.slice(13..), 5)).unwrap_or_default();
     Some((object_type, specific))
+}
+
+/// The `AudioSpecificConfig` (ISO/IEC 14496-3 §1.6.2.1) of a track of AAC.
+pub fn aac_specific(track: &TrackConfiguration) -> Option<Bytes> {
+    let (_, specific) = elementary_stream(&track.sample_entry, AUDIO_CHILDREN)?;
+    Some(specific).filter(|specific| !specific.is_empty())
 }
 
 /// The body of the descriptor that `bytes` begins with, if it has that tag.

@@ -1,9 +1,9 @@
 //! Silence: a sound track for targets that want one and cameras that have none (AAC low complexity, ISO/IEC 14496-3), and in
 //! place of the sound of a camera that is away. The access units stand here ready made; must not encode anything.
 
-use bytes::{BufMut as _, Bytes};
+use bytes::Bytes;
 
-use super::fmp4::boxes::{write_box, write_full_box};
+use super::audio::aac_configuration;
 use super::frame::{Codec, TrackConfiguration};
 
 /// Samples a second.
@@ -50,38 +50,7 @@ pub fn of(track: &TrackConfiguration) -> Option<(Bytes, u32)> {
 
 /// The configuration of such a track; its times are in samples.
 pub fn configuration() -> TrackConfiguration {
-    let mut entry = Vec::new();
-    write_box(&mut entry, *b"mp4a", |out| {
-        out.put_bytes(0, 6);
-        out.put_u16(1);
-        out.put_bytes(0, 8);
-        out.put_u16(2);
-        out.put_u16(16);
-        out.put_u32(0);
-        out.put_u32(SAMPLE_RATE << 16);
-        // The descriptors of ISO/IEC 14496-1 §7.2.6: elementary stream, decoder configuration, decoder specific information, sync
-        // layer.
-        write_full_box(out, *b"esds", 0, 0, |out| {
-            let specific = SPECIFIC.len() as u8;
-            out.put_slice(&[3, 3 + (2 + 13 + 2 + specific) + 3, 0, 0, 0]);
-            // MPEG-4 audio, an audio stream; no buffer, no bit rates.
-            out.put_slice(&[4, 13 + 2 + specific, 0x40, 0x15]);
-            out.put_bytes(0, 11);
-            out.put_slice(&[5, specific]);
-            out.put_slice(&SPECIFIC);
-            out.put_slice(&[6, 1, 2]);
-        });
-    });
-    TrackConfiguration {
-        codec: Codec::Aac,
-        timescale: SAMPLE_RATE,
-        sample_entry: entry.into(),
-        codec_string: "mp4a.40.2".into(),
-        width: 0,
-        height: 0,
-        sample_rate: SAMPLE_RATE,
-        channels: 2,
-    }
+    aac_configuration(&SPECIFIC, SAMPLE_RATE, 2)
 }
 
 #[cfg(test)]

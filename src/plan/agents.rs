@@ -9,16 +9,16 @@ use std::collections::BTreeSet;
 use super::address::{ARCHIVE_ROOT, agent_subject, agent_url, child_name, retention_name, subject};
 use super::clips;
 use super::index::{Index, camera_of_recording, camera_of_stream};
+use super::ingest::ingest;
 use super::objects::{archive_of, stable_uid};
+use super::outputs::fallback_image;
 use super::report::Reason;
-use super::resolve::{
-    Refusal, Waiting, archive_plan, camera_unit, declared, fallback_image, ingest, recording_unit, secret_key,
-    stream_unit, unit,
-};
+use super::resolve::{Refusal, Waiting, archive_plan, camera_unit, declared, recording_unit, stream_unit, unit};
 use super::unit::{
     Access, ConfigMapKey, Credentials, Ingest, Location, ObjectKey, ObjectKind, ObjectRef, Plan, Reconnect, SecretKey,
     Source, SourceGuard, Unit, Work,
 };
+use super::values::secret_key;
 use crate::api::archive::{Claim, ReclaimPolicy};
 use crate::api::pod::PodOverrides;
 use crate::api::stream::{PushOutput, Video};

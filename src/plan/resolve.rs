@@ -6,23 +6,18 @@ use kube::{Resource, ResourceExt as _};
 
 use super::capability::{Carrier, known_video_codec};
 use super::defaults;
+use super::ingest::ingest;
 use super::objects::{Objects, archive_of, stable_uid};
+use super::outputs::{fallback, hls, mjpeg, push, transcode};
 use super::report::Reason;
-use super::transcode::{Encoder, Preset, Rendition, Transcode};
 use super::unit::{
-    ArchivePlan, ConfigMapKey, Credentials, DeclaredRecording, Engine, Fallback, Hls, Ingest, Location, Mjpeg,
-    ObjectKey, ObjectKind, ObjectRef, Plan, Push, PushAudio, Reconnect, Record, RecordMode, RetentionRules,
-    RetentionSchedule, RtspTransport, SecretKey, Source, Unit, Work,
+    ArchivePlan, DeclaredRecording, Hls, ObjectKey, ObjectKind, ObjectRef, Plan, Push, Record, RecordMode,
+    RetentionRules, RetentionSchedule, Unit, Work,
 };
-use crate::api::camera::{self, V4l2Format};
+use super::values::{bytes, milliseconds};
 use crate::api::recording::Retention;
-use crate::api::reference::{PASSWORD_KEY, SecretKeyReference, SecretReference, USERNAME_KEY};
-use crate::api::stream::{
-    self, Audio, AudioCodec, HlsOutput, HlsRendition, MjpegOutput, PushOutput, StreamAudio, StreamAudioCodec, Video,
-    VideoCodec, VideoEncoder, VideoPreset,
-};
+use crate::api::stream::{Audio, AudioCodec};
 use crate::api::{Archive, Camera, Duration, Quantity, Recording, Stream};
-use crate::media::frame::Codec;
 
 /// What a plan depends on beside the objects.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -173,8 +168,7 @@ pub(super) fn stream_unit(stream: &Stream, key: &ObjectKey, objects: &Objects) -
     let video = transcode(stream.spec.video.as_ref(), renditions);
     let encoded = video.as_ref().map(|video| video.codec);
     let (carrier, work) = if let Some(output) = &output.hls {
-        let audio = audio.codec.unwrap_or_default() != StreamAudioCodec::None;
-        (Carrier::Hls, Work::Hls(Hls { video, fallback, ..hls(output, camera_key, audio) }))
+        (Carrier::Hls, Work::Hls(Hls { video, fallback, ..hls(output, camera_key, &audio) }))
     } else if let Some(output) = &output.mjpeg {
         (Carrier::Mjpeg, Work::Mjpeg(mjpeg(output, camera_key)))
     } else if let Some(output) = &output.push {
@@ -234,7 +228,7 @@ pub(super) fn recording_unit(
 }
 
 /// The schema refuses such objects; one that comes around it must not stop the others.
-fn unspecified(message: &str) -> Refusal {
+pub(super) fn unspecified(message: &str) -> Refusal {
     (Reason::InvalidSpec, message.to_owned())
 }
 
@@ -275,246 +269,6 @@ fn retention_rules(retention: Option<&Retention>) -> RetentionRules {
 
 fn has_audio(audio: Option<&Audio>) -> bool {
     audio.and_then(|audio| audio.codec).unwrap_or_default() == AudioCodec::Auto
-}
-
-fn hls(output: &HlsOutput, camera: ObjectKey, audio: bool) -> Hls {
-    Hls {
-        camera,
-        segment_ms: milliseconds(output.segment_duration.as_ref(), defaults::SEGMENT_DURATION),
-        // The schema holds it between 3 and 60.
-        playlist_segments: output.playlist_segments.unwrap_or(defaults::PLAYLIST_SEGMENTS).unsigned_abs(),
-        low_latency: output.low_latency.unwrap_or(defaults::LOW_LATENCY),
-        part_ms: milliseconds(output.part_duration.as_ref(), defaults::PART_DURATION),
-        audio,
-        fallback: None,
-        video: None,
-    }
-}
-
-/// How pictures are encoded; `None` where they are not. Without named renditions there is one, of what `video` says.
-fn transcode(video: Option<&Video>, renditions: &[HlsRendition]) -> Option<Transcode> {
-    let video = video.filter(|video| video.encodes())?;
-    let bit_rate = |quantity: &Option<Quantity>| quantity.as_ref().map(Quantity::value);
-    let mut renditions: Vec<Rendition> = renditions
-        .iter()
-        .map(|rendition| Rendition {
-            name: rendition.name.clone(),
-            width: rendition.width,
-            height: rendition.height,
-            bit_rate: bit_rate(&rendition.bit_rate),
-            crf: rendition.crf,
-        })
-        .collect();
-    if renditions.is_empty() {
-        renditions.push(Rendition {
-            name: String::new(),
-            width: video.width,
-            height: video.height,
-            bit_rate: bit_rate(&video.bit_rate),
-            crf: video.crf,
-        });
-    }
-    Some(Transcode {
-        codec: if video.codec == Some(VideoCodec::H265) { Codec::H265 } else { Codec::H264 },
-        frames_per_second: video.frames_per_second,
-        preset: preset(video.preset.unwrap_or_default()),
-        key_frame_interval_ms: milliseconds(video.key_frame_interval.as_ref(), defaults::KEY_FRAME_INTERVAL),
-        threads: video.threads,
-        encoder: match video.encoder.unwrap_or_default() {
-            VideoEncoder::Auto => Encoder::Auto,
-            VideoEncoder::Software => Encoder::Software,
-            VideoEncoder::Vaapi => Encoder::Vaapi,
-            VideoEncoder::Nvenc => Encoder::Nvenc,
-            VideoEncoder::V4l2M2m => Encoder::V4l2M2m,
-        },
-        renditions,
-    })
-}
-
-const fn preset(preset: VideoPreset) -> Preset {
-    match preset {
-        VideoPreset::UltraFast => Preset::UltraFast,
-        VideoPreset::SuperFast => Preset::SuperFast,
-        VideoPreset::VeryFast => Preset::VeryFast,
-        VideoPreset::Faster => Preset::Faster,
-        VideoPreset::Fast => Preset::Fast,
-        VideoPreset::Medium => Preset::Medium,
-        VideoPreset::Slow => Preset::Slow,
-        VideoPreset::Slower => Preset::Slower,
-        VideoPreset::VerySlow => Preset::VerySlow,
-    }
-}
-
-fn mjpeg(output: &MjpegOutput, camera: ObjectKey) -> Mjpeg {
-    Mjpeg {
-        camera,
-        frames_per_second: output.frames_per_second.unwrap_or(defaults::MJPEG_FRAMES_PER_SECOND),
-        quality: quantizer(output.quality.unwrap_or(defaults::MJPEG_QUALITY)),
-        width: output.width,
-    }
-}
-
-fn push(output: &PushOutput, camera: ObjectKey, audio: &StreamAudio) -> Push {
-    let secret =
-        |reference: &Option<SecretKeyReference>| reference.as_ref().map(|reference| secret_key(reference, &camera));
-    Push {
-        url: output.url.clone(),
-        stream_key: secret(&output.stream_key_secret_ref),
-        passphrase: secret(&output.passphrase_secret_ref),
-        audio: match audio.codec.unwrap_or_default() {
-            StreamAudioCodec::Auto => PushAudio::Auto,
-            StreamAudioCodec::Copy => PushAudio::Copy,
-            StreamAudioCodec::Aac => PushAudio::Aac,
-            StreamAudioCodec::None => PushAudio::None,
-        },
-        audio_bit_rate: bytes(audio.bit_rate.as_ref(), defaults::AUDIO_BIT_RATE),
-        video: None,
-        reconnect: reconnect(output.reconnect.as_ref()),
-        camera,
-        fallback: None,
-    }
-}
-
-fn fallback(wanted: &stream::Fallback, camera: &ObjectKey) -> Fallback {
-    Fallback {
-        after_ms: milliseconds(wanted.after.as_ref(), defaults::FALLBACK_AFTER),
-        title: camera.name.clone(),
-        text: wanted.text.clone().unwrap_or_else(|| defaults::FALLBACK_TEXT.to_owned()),
-        image: fallback_image(wanted, &camera.namespace),
-    }
-}
-
-/// Where the picture of a fallback is, if it has one.
-pub(super) fn fallback_image(fallback: &stream::Fallback, namespace: &str) -> Option<ConfigMapKey> {
-    let reference = &fallback.image.as_ref()?.config_map_ref;
-    Some(ConfigMapKey { namespace: namespace.to_owned(), name: reference.name.clone(), key: reference.key.clone() })
-}
-
-fn reconnect(reconnect: Option<&camera::Reconnect>) -> Reconnect {
-    let reconnect = reconnect.cloned().unwrap_or_default();
-    Reconnect {
-        initial_delay_ms: milliseconds(reconnect.initial_delay.as_ref(), defaults::INITIAL_DELAY),
-        max_delay_ms: milliseconds(reconnect.max_delay.as_ref(), defaults::MAX_DELAY),
-        max_attempts: reconnect.max_attempts,
-    }
-}
-
-/// JPEG quality, 1 to 100, on FFmpeg's scale of quantizers, 31 to 2.
-fn quantizer(quality: i32) -> i32 {
-    31 - (quality.clamp(1, 100) - 1) * 29 / 99
-}
-
-/// The connection to a camera, whether or not it is suspended.
-pub(super) fn ingest(camera: &Camera, key: &ObjectKey) -> Result<Ingest, Refusal> {
-    let spec = &camera.spec;
-    let buffer = spec.buffer.clone().unwrap_or_default();
-    Ok(Ingest {
-        source: source(&spec.source, key)?,
-        stall_timeout_ms: milliseconds(spec.stall_timeout.as_ref(), defaults::STALL_TIMEOUT),
-        start_timeout_ms: milliseconds(spec.start_timeout.as_ref(), defaults::START_TIMEOUT),
-        reconnect: reconnect(spec.reconnect.as_ref()),
-        ring_ms: milliseconds(buffer.duration.as_ref(), defaults::BUFFER_DURATION),
-        ring_bytes: bytes(buffer.max_size.as_ref(), defaults::BUFFER_MAX_SIZE),
-    })
-}
-
-fn source(source: &camera::CameraSource, key: &ObjectKey) -> Result<Source, Refusal> {
-    let location = |url: &Option<String>, reference: &Option<SecretKeyReference>| match (url, reference) {
-        (Some(url), _) => Ok(Location::Url(url.clone())),
-        (None, Some(reference)) => Ok(Location::Secret(secret_key(reference, key))),
-        (None, None) => Err(unspecified("the source must hold exactly one of url and urlSecretRef")),
-    };
-    let credentials = |reference: &Option<SecretReference>| {
-        let part = |reference: &SecretReference, part: &str| SecretKey {
-            namespace: key.namespace.clone(),
-            name: reference.name.clone(),
-            key: part.to_owned(),
-        };
-        reference.as_ref().map(|reference| Credentials {
-            username: part(reference, USERNAME_KEY),
-            password: part(reference, PASSWORD_KEY),
-        })
-    };
-    if let Some(rtsp) = &source.rtsp {
-        return Ok(Source::Rtsp {
-            location: location(&rtsp.url, &rtsp.url_secret_ref)?,
-            transport: match rtsp.transport {
-                Some(camera::RtspTransport::Udp) => RtspTransport::Udp,
-                Some(camera::RtspTransport::Tcp) | None => RtspTransport::Tcp,
-            },
-            credentials: credentials(&rtsp.credentials_secret_ref),
-            engine: match rtsp.engine {
-                Some(camera::RtspEngine::Native) => Engine::Native,
-                Some(camera::RtspEngine::FFmpeg) => Engine::FFmpeg,
-                Some(camera::RtspEngine::Auto) | None => Engine::Auto,
-            },
-        });
-    }
-    if let Some(http) = &source.http {
-        return Ok(Source::Http {
-            location: location(&http.url, &http.url_secret_ref)?,
-            credentials: credentials(&http.credentials_secret_ref),
-        });
-    }
-    if let Some(hls) = &source.hls {
-        return Ok(Source::Hls {
-            location: location(&hls.url, &hls.url_secret_ref)?,
-            credentials: credentials(&hls.credentials_secret_ref),
-        });
-    }
-    if let Some(rtmp) = &source.rtmp {
-        return Ok(Source::Rtmp { location: location(&rtmp.url, &rtmp.url_secret_ref)? });
-    }
-    if let Some(srt) = &source.srt {
-        return Ok(Source::Srt {
-            location: location(&srt.url, &srt.url_secret_ref)?,
-            passphrase: srt.passphrase_secret_ref.as_ref().map(|reference| secret_key(reference, key)),
-            stream_id: srt.stream_id.clone(),
-            latency_ms: milliseconds(srt.latency.as_ref(), defaults::SRT_LATENCY),
-        });
-    }
-    if let Some(device) = &source.v4l2 {
-        // As FFmpeg names them.
-        let format = match device.input_format {
-            None | Some(V4l2Format::Mjpeg) => "mjpeg",
-            Some(V4l2Format::H264) => "h264",
-            Some(V4l2Format::H265) => "hevc",
-        };
-        return Ok(Source::V4l2 {
-            device: device.device.clone(),
-            input_format: Some(format.to_owned()),
-            width: device.width,
-            height: device.height,
-            frames_per_second: device.frames_per_second,
-        });
-    }
-    if let Some(test) = &source.test {
-        return Ok(Source::Test {
-            width: test.width.unwrap_or(defaults::TEST_WIDTH),
-            height: test.height.unwrap_or(defaults::TEST_HEIGHT),
-            frames_per_second: test.frames_per_second.unwrap_or(defaults::TEST_FRAMES_PER_SECOND),
-            key_frame_interval_ms: milliseconds(test.key_frame_interval.as_ref(), defaults::TEST_KEY_FRAME_INTERVAL),
-            audio: test.audio.unwrap_or(defaults::TEST_AUDIO),
-            text: test.text.clone().unwrap_or_else(|| key.name.clone()),
-        });
-    }
-    Err(unspecified("spec.source must hold exactly one of rtsp, http, hls, rtmp, srt, v4l2 and test"))
-}
-
-/// A key of a Secret in the namespace of what names it.
-pub(super) fn secret_key(reference: &SecretKeyReference, owner: &ObjectKey) -> SecretKey {
-    SecretKey { namespace: owner.namespace.clone(), name: reference.name.clone(), key: reference.key.clone() }
-}
-
-fn milliseconds(duration: Option<&Duration>, default: &str) -> u64 {
-    // The defaults are our own, and a test reads each of them.
-    duration
-        .map_or_else(|| default.parse().map_or(0, |default: Duration| default.milliseconds()), Duration::milliseconds)
-}
-
-/// The value of a quantity: bytes, or bits a second.
-fn bytes(quantity: Option<&Quantity>, default: &str) -> u64 {
-    quantity.map_or_else(|| default.parse().map_or(0, |default: Quantity| default.value()), Quantity::value)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::*;
 use crate::check;
+use crate::plan::unit::{Ingest, Source};
 
 fn environment() -> Environment {
     Environment { agent: "run".into(), data: "/data/".into() }
@@ -93,11 +94,6 @@ fn a_suspended_camera_can_be_tested() {
     let camera = loaded.manifests.cameras.remove(0);
     let unit = ingest_unit(&camera).unwrap_or_else(|error| panic!("{error}"));
     assert!(matches!(unit.work, Work::Ingest(Ingest { source: Source::Test { .. }, stall_timeout_ms: 10_000, .. })));
-}
-
-#[test]
-fn jpeg_quality_is_turned_into_a_quantizer() {
-    assert_eq!([1, 50, 75, 100].map(quantizer), [31, 17, 10, 2]);
 }
 
 #[test]

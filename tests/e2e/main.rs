@@ -29,6 +29,7 @@ mod recorded;
 mod retention;
 mod secrets;
 mod slate;
+mod switches;
 mod time;
 mod transcode;
 mod viewers;

@@ -17,6 +17,8 @@ const WRONG: &str = "papaya-1234-medlar-99";
 struct Recorded {
     camera: Camera,
     begun: Timestamp,
+    /// The camera shows pictures in another order than it sends them.
+    reordered: bool,
 }
 
 fn objects(camera: &Camera, url: &str, key: &str, spec: &str) -> String {
@@ -29,7 +31,7 @@ fn objects(camera: &Camera, url: &str, key: &str, spec: &str) -> String {
 impl Recorded {
     fn start(program: &Program, camera: Camera) -> Self {
         program.await_object("recordings/cam-rec");
-        Self { camera, begun: Timestamp::now() }
+        Self { camera, begun: Timestamp::now(), reordered: false }
     }
 
     /// Nothing has been missed in the recording since it began, and the camera has been connected to once.
@@ -41,7 +43,12 @@ impl Recorded {
         let stats = self.camera.stats();
         assert_eq!(stats.plays, 1, "the camera was opened again");
         assert!(program.terminate().success(), "{}", program.log());
-        judge::assert_whole(&judge::counters_of(&program.media_files("cam-rec")), &stats.skips);
+        let counters = judge::counters_of(&program.media_files("cam-rec"));
+        if self.reordered {
+            judge::assert_whole_but_before_the_last(&counters, &stats.skips);
+        } else {
+            judge::assert_whole(&counters, &stats.skips);
+        }
     }
 }
 
@@ -51,19 +58,23 @@ fn await_more(server: &RtmpServer) {
     wait("more at the server", || (server.bytes() > before + 50_000).then_some(()));
 }
 
-/// A counter of the only push.
-fn metric(program: &Program, name: &str) -> Option<u64> {
-    let text = program.get("/metrics").text();
-    let line = text.lines().find(|line| line.starts_with(&format!("camera_operator_{name}{{")));
-    line.and_then(|line| line.rsplit(' ').next()?.parse().ok())
-}
-
 /// No process shows a secret in its arguments or its environment.
 fn assert_hidden(program: &mut Program) {
     for pid in program.processes() {
         let shown = String::from_utf8_lossy(&process::arguments_and_environment(pid)).into_owned();
         assert!(!shown.contains(KEY) && !shown.contains(WRONG), "{shown}");
     }
+}
+
+/// How many connections to a port of this machine stand.
+fn connections_to(port: u16) -> usize {
+    let told = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let (peer, established) = (format!(":{port:04X}"), "01");
+    let stands = |line: &&str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        fields[2].ends_with(&peer) && fields[3] == established
+    };
+    told.lines().skip(1).filter(stands).count()
 }
 
 #[test]
@@ -91,9 +102,9 @@ fn one_session_outlives_cuts_of_the_camera() {
         program.await_object("streams/cam-push");
         await_more(&server);
     }
-    assert!(metric(&program, "push_bytes_total") > Some(100_000));
-    assert_eq!(metric(&program, "push_sessions_total"), Some(1));
-    assert_eq!(metric(&program, "push_reconnects_total"), Some(0));
+    assert!(program.metric("push_bytes_total") > 100_000);
+    assert_eq!(program.metric("push_sessions_total"), 1);
+    assert_eq!(program.metric("push_reconnects_total"), 0);
 
     // The stream key is nowhere.
     assert_hidden(&mut program);
@@ -182,12 +193,7 @@ fn a_target_that_hangs_is_noticed_and_left() {
     program.await_object("streams/cam-push");
     await_more(&server);
     // What hung is gone with its session.
-    let pushes = |program: &mut Program| {
-        let is_push =
-            |pid: &u32| String::from_utf8_lossy(&process::arguments_and_environment(*pid)).contains("rtmp://");
-        program.processes().iter().filter(|pid| is_push(pid)).count()
-    };
-    assert_eq!(pushes(&mut program), 1);
+    wait("one connection", || (connections_to(server.port) == 1).then_some(()));
     recorded.assert_whole(&mut program);
 }
 
@@ -221,7 +227,7 @@ fn a_slow_target_loses_pictures_and_not_its_session() {
         let condition = program.condition("streams/cam-push", "FramesDropped")?;
         (condition.0 == "True").then_some(())
     });
-    assert!(metric(&program, "push_dropped_frames_total") > Some(0));
+    assert!(program.metric("push_dropped_frames_total") > 0);
     program.await_object("streams/cam-push");
     let push = wait("pictures that are left out, and what the target takes, in the status", || {
         let push = program.object("streams/cam-push")?["status"]["push"].clone();
@@ -259,14 +265,15 @@ fn rtmps_goes_only_to_a_server_whose_certificate_is_trusted() {
 }
 
 /// A push to a server that is killed and brought back: it is named, found again, and the recording does not notice.
-fn dies_and_returns(sink: &mut Sink, push: &str, url: &str, secret: &str, camera: &str) -> Program {
-    let camera = Camera::start(camera);
+fn dies_and_returns(sink: &mut Sink, push: &str, url: &str, secret: &str, options: &str) -> Program {
+    let camera = Camera::start(options);
     let manifests = manifest::camera("cam", &camera.url)
         + &manifest::recording("cam-rec", "cam")
         + &manifest::push("cam-push", "cam", url, push, "")
         + secret;
     let mut program = Program::start(&manifests);
     let mut recorded = Recorded::start(&program, camera);
+    recorded.reordered = options.contains("--b-frames");
     for round in 0..2 {
         program.await_object("streams/cam-push");
         let before = sink.bytes();
@@ -286,7 +293,8 @@ fn dies_and_returns(sink: &mut Sink, push: &str, url: &str, secret: &str, camera
 fn rtsp_is_published_to_a_server_that_comes_and_goes() {
     let mut sink = Sink::rtsp("/live/door");
     let url = format!("rtsp://127.0.0.1:{}/live/door", sink.port);
-    dies_and_returns(&mut sink, "", &url, "", "--audio aac");
+    // Decode times of reordered pictures are made by FFmpeg there.
+    dies_and_returns(&mut sink, "", &url, "", "--audio aac --b-frames 2");
     let kept = sink.kept();
     let newest = kept.last().unwrap();
     assert_eq!(judge::codecs(newest.to_str().unwrap()), ["h264"]);

@@ -1,16 +1,16 @@
 //! What viewers see while a camera is killed, frozen, held up and brought back: its slate, without a hole before, between or
 //! behind, in HLS and in a push to a real server; and that a recording of the same camera never holds it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::browser;
 use crate::support::camera::Camera;
 use crate::support::program::Program;
 use crate::support::target::RtmpServer;
-use crate::support::{hls, judge, manifest, wait};
+use crate::support::{PATIENCE, hls, judge, manifest, picture, wait};
 
-const KEY: &str = "mango-4711-quince-0815";
+pub const KEY: &str = "mango-4711-quince-0815";
 const FALLBACK: &str = "fallback: {after: 1s, text: Back soon}";
 
 /// How a camera goes, and how it comes back.
@@ -23,27 +23,27 @@ const CUTS: [Cut; 3] = [
     (|camera| assert!(camera.freeze() > 0), Camera::unfreeze),
 ];
 
-fn live(spec: &str) -> String {
+pub fn live(spec: &str) -> String {
     manifest::hls("cam-live", "cam", "{segmentDuration: 1s, playlistSegments: 60}") + &format!("  {spec}\n")
 }
 
 /// Waits until a stream is served in this way.
-fn await_reason(program: &Program, stream: &str, reason: &str) -> String {
+pub fn await_reason(program: &Program, stream: &str, reason: &str) -> String {
     program.await_ready_condition(stream, "True", &[reason]).2
 }
 
-fn status(program: &Program, stream: &str) -> serde_json::Value {
+pub fn status(program: &Program, stream: &str) -> serde_json::Value {
     program.object(stream).unwrap()["status"].clone()
 }
 
-/// A counter of the only stream with it, in whole numbers.
-fn metric(program: &Program, name: &str) -> u64 {
-    let text = program.get("/metrics").text();
-    let line = text
-        .lines()
-        .find(|line| line.starts_with(&format!("camera_operator_{name}{{")))
-        .unwrap_or_else(|| panic!("{text}"));
-    line.rsplit(' ').next().unwrap().split('.').next().unwrap().parse().unwrap()
+/// The camera of the push is away until the slate has arrived, and back until its pictures have; `more` waits for what arrives.
+pub fn go_and_come_back(camera: &mut Camera, program: &Program, more: impl Fn()) {
+    camera.kill();
+    await_reason(program, "streams/cam-push", "Slate");
+    more();
+    camera.restart();
+    await_reason(program, "streams/cam-push", "Streaming");
+    more();
 }
 
 /// How bright each picture of a file is.
@@ -58,12 +58,12 @@ fn brightness(path: &str) -> Vec<u8> {
 
 /// What the pictures of files show, one after the other: counters of the camera, or a number of slate pictures.
 #[derive(Debug)]
-enum Shown {
+pub enum Shown {
     Camera(Vec<u32>),
     Slate(usize),
 }
 
-fn shown(files: &[PathBuf]) -> Vec<Shown> {
+pub fn shown(files: &[PathBuf]) -> Vec<Shown> {
     let mut all = Vec::new();
     for file in files {
         let path = file.to_str().unwrap();
@@ -88,7 +88,7 @@ fn shown(files: &[PathBuf]) -> Vec<Shown> {
 }
 
 /// Camera, slate, camera, … and the camera at the end; what it shows goes on.
-fn assert_in_turn(shown: &[Shown], cuts: usize) {
+pub fn assert_in_turn(shown: &[Shown], cuts: usize) {
     assert_eq!(shown.len(), 2 * cuts + 1, "{shown:?}");
     assert!(matches!((&shown[0], &shown[2 * cuts]), (Shown::Camera(_), Shown::Camera(_))), "{shown:?}");
     let counters =
@@ -128,9 +128,9 @@ fn hls_goes_on_with_a_slate_that_no_recording_holds() {
         more();
     }
     assert_eq!(status(&program, "streams/cam-live")["fallback"]["mode"], "Camera");
-    assert_eq!(metric(&program, "stream_slates_total"), 3);
-    assert!(metric(&program, "stream_slate_seconds_total") >= 3);
-    assert_eq!(metric(&program, "stream_slate"), 0);
+    assert_eq!(program.metric("stream_slates_total"), 3);
+    assert!(program.metric("stream_slate_seconds_total") >= 3);
+    assert_eq!(program.metric("stream_slate"), 0);
 
     let folder = tempfile::tempdir().unwrap();
     let (_, playlist) = hls::fetch(&url).unwrap();
@@ -180,8 +180,8 @@ fn one_session_goes_on_with_a_slate() {
             more();
         }
         assert!(program.condition("streams/cam-push", "NotSeamless").is_none());
-        assert_eq!(metric(&program, "push_sessions_total"), 1);
-        assert_eq!(metric(&program, "push_reconnects_total"), 0);
+        assert_eq!(program.metric("push_sessions_total"), 1);
+        assert_eq!(program.metric("push_reconnects_total"), 0);
         assert!(program.terminate().success());
         let recorded = server.recorded();
         assert_eq!((recorded.len(), server.asked()), (1, (1, 0)), "one session");
@@ -213,20 +213,128 @@ fn one_session_of_encoded_pictures_goes_on_with_a_slate() {
     };
     more();
     for _ in 0..2 {
-        camera.kill();
-        await_reason(&program, "streams/cam-push", "Slate");
-        more();
-        camera.restart();
-        await_reason(&program, "streams/cam-push", "Streaming");
-        more();
+        go_and_come_back(&mut camera, &program, more);
     }
     assert!(program.condition("streams/cam-push", "NotSeamless").is_none());
-    assert_eq!(metric(&program, "push_sessions_total"), 1);
+    assert_eq!(program.metric("push_sessions_total"), 1);
     assert!(program.terminate().success());
     let recorded = server.recorded();
     assert_eq!((recorded.len(), server.asked()), (1, (1, 0)), "one session");
     judge::assert_decodes(&recorded[0]);
     assert_in_turn(&shown(&recorded), 2);
+}
+
+/// Pictures of a slate as grey bytes, row by row, one a second.
+fn slate_pictures(file: &Path, (width, height): (usize, usize)) -> Vec<Vec<u8>> {
+    let output = Command::new("ffmpeg")
+        .args(["-v", "error", "-i", file.to_str().unwrap(), "-an", "-vf", "fps=1,format=gray", "-f", "rawvideo", "-"])
+        .output()
+        .unwrap();
+    output.stdout.chunks_exact(width * height).map(<[u8]>::to_vec).collect()
+}
+
+/// How many pixels of some rows differ much.
+fn changed(one: &[u8], other: &[u8], width: usize, rows: std::ops::Range<usize>) -> usize {
+    let rows = rows.start * width..rows.end * width;
+    one[rows.clone()].iter().zip(&other[rows]).filter(|(one, other)| one.abs_diff(**other) > 50).count()
+}
+
+#[test]
+fn the_clock_of_a_slate_says_how_long_the_camera_has_been_away() {
+    let mut camera = Camera::start("--width 640 --height 480");
+    let program = Program::start(&(manifest::camera("cam", &camera.url) + &live(FALLBACK)));
+    program.await_object("streams/cam-live");
+    camera.kill();
+    await_reason(&program, "streams/cam-live", "Slate");
+    await_segments(&program, 7);
+    let (_, playlist) = hls::fetch(&program.url("/live/default/cam-live/index.m3u8")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let files = hls::download_all(&playlist.segments, folder.path());
+    let pictures = slate_pictures(files.last().unwrap(), (640, 480));
+    // The clock stands at 0.69 of the height, a sixteenth high; name and text stand above it.
+    let (clock, rest) = (305..356, 100..290);
+    let moves = |pair: &[Vec<u8>]| changed(&pair[0], &pair[1], 640, clock.clone()) >= 10;
+    let steps = pictures.windows(2).filter(|pair| moves(pair)).count();
+    assert!(steps >= 4, "{steps} steps of the clock in {} s", pictures.len());
+    // The encoder for the clock takes a while to start, and draws over the camera's last picture what it can have of it.
+    for pair in pictures[pictures.len() - 4..].windows(2) {
+        assert_eq!(changed(&pair[0], &pair[1], 640, rest.clone()), 0, "only the clock moves");
+    }
+}
+
+/// Parts go on over both seams, and every answer keeps the rules of Low-Latency HLS.
+#[test]
+fn low_latency_hls_goes_on_with_a_slate() {
+    let mut camera = Camera::start("--fps 25 --audio aac");
+    let hls = "{segmentDuration: 2s, playlistSegments: 30, lowLatency: true, partDuration: 400ms}";
+    let stream = manifest::hls("cam-live", "cam", hls) + &format!("  {FALLBACK}\n");
+    let program = Program::start(&(manifest::camera("cam", &camera.url) + &stream));
+    program.await_object("streams/cam-live");
+    let url = program.url("/live/default/cam-live/index.m3u8");
+    let parts = |playlist: &hls::Playlist| playlist.text.matches("#EXT-X-PART:").count();
+    let (_, mut before) = wait("parts", || hls::fetch(&url).filter(|(_, playlist)| parts(playlist) >= 5));
+    // Asks as players do, for the part that comes next, until so many answers have brought one.
+    let mut follow = |more: usize| {
+        let end = |playlist: &hls::Playlist| playlist.media_sequence + playlist.segments.len() as u64;
+        let (begun, mut came) = (std::time::Instant::now(), 0);
+        while came < more {
+            assert!(begun.elapsed() < PATIENCE, "{came} parts of {more}\n{}", before.text);
+            let next = end(&before);
+            let open = before.text.lines().rev().take_while(|line| !line.starts_with("#EXTINF"));
+            let part = open.filter(|line| line.starts_with("#EXT-X-PART:")).count();
+            let answer = program.get(&format!("/live/default/cam-live/index.m3u8?_HLS_msn={next}&_HLS_part={part}"));
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            let now = hls::parse(&url, &answer.text());
+            hls::assert_clean(&now, Some(&before));
+            let newest = |playlist: &hls::Playlist| {
+                playlist.text.lines().rfind(|line| line.starts_with("#EXT-X-PART:")).map(str::to_owned)
+            };
+            came += usize::from(newest(&now) != newest(&before));
+            before = now;
+        }
+    };
+    for _ in 0..2 {
+        follow(12);
+        camera.kill();
+        await_reason(&program, "streams/cam-live", "Slate");
+        follow(12);
+        camera.restart();
+        await_reason(&program, "streams/cam-live", "Streaming");
+    }
+    follow(12);
+    let folder = tempfile::tempdir().unwrap();
+    let (_, playlist) = hls::fetch(&url).unwrap();
+    let files = hls::download_all(&playlist.segments, folder.path());
+    files.iter().for_each(|file| judge::assert_decodes(file));
+    assert_in_turn(&shown(&files), 2);
+}
+
+/// A stream that is asked for while its camera is away: what the camera sent before is known, so that its slate is of the
+/// camera's own kind, and the session goes on when the camera is back.
+#[test]
+fn a_stream_that_starts_while_its_camera_is_away_has_a_slate_of_its_kind() {
+    let server = RtmpServer::start(KEY);
+    let mut camera = Camera::start("--audio aac");
+    let cam = manifest::camera("cam", &camera.url);
+    let program = Program::start(&(cam.clone() + &manifest::recording("cam-rec", "cam")));
+    program.await_object("recordings/cam-rec");
+    camera.kill();
+    program.await_ready_condition("cameras/cam", "False", &[]);
+    let push =
+        manifest::push("cam-push", "cam", &server.url(), "streamKeySecretRef: {name: target, key: key}", FALLBACK);
+    let secret = manifest::secret("target", &[("key", KEY)]);
+    program.write_manifests(&(cam + &manifest::recording("cam-rec", "cam") + &push + &secret));
+    await_reason(&program, "streams/cam-push", "Slate");
+    camera.restart();
+    await_reason(&program, "streams/cam-push", "Streaming");
+    let before = server.bytes();
+    wait("more at the server", || (server.bytes() > before + 30_000).then_some(()));
+    assert!(program.condition("streams/cam-push", "NotSeamless").is_none());
+    let recorded = server.recorded();
+    assert_eq!((recorded.len(), server.asked()), (1, (1, 0)), "one session");
+    drop(program);
+    judge::assert_decodes(&recorded[0]);
+    assert!(matches!(shown(&recorded)[..], [Shown::Slate(_), Shown::Camera(_)]));
 }
 
 #[test]
@@ -249,41 +357,63 @@ fn a_camera_that_was_never_there_has_a_slate_of_its_own_size() {
     assert!(program.left_behind().is_empty());
 }
 
-/// An image of one's own: red, which neither the camera nor the card is, in a ConfigMap or beside the manifest.
+/// An image of one's own, of a colour that neither the camera nor the card has. Another one takes its place, while it is shown and
+/// without a slate between.
 #[test]
 fn an_image_is_shown_instead_of_the_card() {
     let mut camera = Camera::start("");
     let fallback = "fallback: {after: 1s, image: {configMapRef: {name: slate, key: slate.png}}}";
-    let mut program = Program::prepare(&(manifest::camera("cam", &camera.url) + &live(fallback)), None, &[]);
+    let objects = manifest::camera("cam", &camera.url) + &live(fallback);
+    let mut program = Program::prepare(&objects, None, &[]);
     let image = program.data().parent().unwrap().join("slate.png");
-    let made = Command::new("ffmpeg")
-        .args(["-v", "error", "-f", "lavfi", "-i", "color=c=red:s=640x360", "-frames:v", "1"])
-        .arg(&image)
-        .status()
-        .unwrap();
-    assert!(made.success());
+    picture::paint(&image, "red");
     program.run();
     program.await_ready();
     program.await_object("streams/cam-live");
+    let unavailable = |program: &Program| program.condition("streams/cam-live", "SlateImageUnavailable");
+    // The colour of the newest picture that a viewer gets.
+    let colour = |program: &Program| {
+        let (_, playlist) = hls::fetch(&program.url("/live/default/cam-live/index.m3u8")).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        // The newest segment may begin between key frames.
+        let newest = playlist.segments.len().saturating_sub(3);
+        let files = hls::download_all(&playlist.segments[newest..], folder.path());
+        picture::colors(files.last().unwrap()).last().copied()
+    };
+    let is_red = |[red, green, blue]: &[u8; 3]| *red > 200 && *green < 60 && *blue < 60;
+    let is_blue = |[red, green, blue]: &[u8; 3]| *red < 60 && *green < 60 && *blue > 200;
     camera.kill();
     await_reason(&program, "streams/cam-live", "Slate");
-    assert!(program.condition("streams/cam-live", "SlateImageUnavailable").is_none());
+    assert_eq!(unavailable(&program), None);
+    wait("the red image", || colour(&program).filter(is_red));
+    // Another one is taken while the camera is still away. A file beside a manifest is read with it.
+    picture::paint(&image, "blue");
+    program.write_manifests(&format!("{objects}# again\n"));
+    wait("the blue image", || colour(&program).filter(is_blue));
     let (_, playlist) = hls::fetch(&program.url("/live/default/cam-live/index.m3u8")).unwrap();
+    hls::assert_clean(&playlist, None);
+    assert_eq!(playlist.segments.iter().filter(|segment| segment.discontinuity).count(), 1, "one slate");
     let folder = tempfile::tempdir().unwrap();
-    let files = hls::download_all(&playlist.segments, folder.path());
-    let last = files.last().unwrap().to_str().unwrap();
-    let output = Command::new("ffmpeg")
-        .args(["-v", "error", "-i", last, "-frames:v", "1", "-vf", "crop=iw/4:ih/4,scale=1:1:flags=area,format=rgb24"])
-        .args(["-f", "rawvideo", "-"])
-        .output()
-        .unwrap();
-    let red = matches!(output.stdout[..], [red, green, blue] if red > 200 && green < 60 && blue < 60);
-    assert!(red, "{:?}", output.stdout);
+    hls::download_all(&playlist.segments, folder.path()).iter().for_each(|file| judge::assert_decodes(file));
+    camera.restart();
+    await_reason(&program, "streams/cam-live", "Streaming");
+
+    // What is wrong with one is told while nobody needs it, and one that was put right is taken.
+    std::fs::write(&image, "no picture").unwrap();
+    program.write_manifests(&objects);
+    wait("the unreadable image to be told", || unavailable(&program));
+    picture::paint(&image, "red");
+    program.write_manifests(&format!("{objects}# again\n"));
+    wait("the next image to be taken", || unavailable(&program).is_none().then_some(()));
+    camera.kill();
+    await_reason(&program, "streams/cam-live", "Slate");
+    assert_eq!(unavailable(&program), None);
+    wait("the red image once more", || colour(&program).filter(is_red));
     camera.restart();
     // Gone, it is said, and there is a card.
     std::fs::remove_file(&image).unwrap();
-    program.write_manifests(&(manifest::camera("cam", &camera.url) + &live(&fallback.replace("1s", "900ms"))));
-    wait("the image to be missed", || program.condition("streams/cam-live", "SlateImageUnavailable"));
+    program.write_manifests(&objects);
+    wait("the image to be missed", || unavailable(&program));
 }
 
 #[test]

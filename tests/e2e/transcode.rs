@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -12,7 +13,7 @@ use crate::support::hls::{self, Playlist};
 use crate::support::http;
 use crate::support::program::Program;
 use crate::support::target::RtmpServer;
-use crate::support::{judge, manifest, process, wait};
+use crate::support::{PATIENCE, judge, manifest, poll, process, wait};
 
 const FAST: &str = "{codec: H264, preset: UltraFast, threads: 1, keyFrameInterval: 1s}";
 const THREE: &str = "{segmentDuration: 2s, renditions: [{name: full, width: 320, height: 240, bitRate: 300k}, \
@@ -261,6 +262,101 @@ fn the_slate_goes_through_the_same_encoder() {
     assert!(slate >= 3, "pictures without a counter: {slate}");
 }
 
+/// The sound of a stream as a player has it: codec and samples a second, bits a second, and the counter in the picture that is
+/// shown when the sound stops.
+fn sound(playlist: &Playlist) -> (String, String, f64, u32) {
+    hls::assert_clean(playlist, None);
+    let folder = tempfile::tempdir().unwrap();
+    let files = hls::download_all(&playlist.segments, folder.path());
+    assert_eq!(files.len(), 1, "{}", playlist.text);
+    judge::assert_decodes(&files[0]);
+    let input = files[0].to_str().unwrap();
+    let track = judge::streams(input).into_iter().find(|it| it["codec_type"] == "audio").unwrap();
+    let text = |field: &str| track[field].as_str().unwrap_or_default().to_owned();
+    let packets = judge::packets(input, "a");
+    let begin = packets[0].pts.min(judge::packets(input, "v")[0].pts);
+    // By copy there is nothing while the camera sends nothing; what is encoded has silence there.
+    let hole = packets.windows(2).find(|pair| pair[1].pts - pair[0].pts > 0.5);
+    let silent = hole.map_or_else(|| judge::silences(input)[0], |pair| pair[0].pts + pair[0].duration - begin);
+    let bits = judge::bytes(input, "a") as f64 * 8.0 / (packets.last().unwrap().pts - packets[0].pts);
+    let counter = judge::first_picture_at(input, silent).expect("a picture");
+    (text("codec_name"), text("sample_rate"), bits, counter)
+}
+
+#[test]
+fn sound_of_hls_is_encoded_and_stays_with_its_pictures() {
+    let mut camera = Camera::start("--fps 25 --audio aac");
+    let hls = "{segmentDuration: 1s, playlistSegments: 30}";
+    let named = |name: &str, more: &str| manifest::hls(name, "cam", hls) + more;
+    let program = Program::start(
+        &(manifest::camera("cam", &camera.url)
+            + &named("copied", "")
+            + &named("sound", "  audio: {codec: AAC, bitRate: 40k}\n")
+            + &named("both", &format!("  video: {FAST}\n  audio: {{codec: AAC, bitRate: 24k}}\n"))),
+    );
+    let names = ["copied", "sound", "both"];
+    for name in names {
+        program.await_object(&format!("streams/{name}"));
+    }
+    let fetch = |name: &str| hls::fetch(&program.url(&format!("/live/default/{name}/index.m3u8"))).map(|it| it.1);
+    let await_more = |count: usize| {
+        let now = names.map(|name| fetch(name).map_or(0, |it| it.segments.len()));
+        for (name, before) in names.iter().zip(now) {
+            wait("more segments", || fetch(name).filter(|it| it.segments.len() >= before + count));
+        }
+    };
+    await_more(4);
+    camera.ask(&serde_json::json!({"do": "stopAudio"}));
+    await_more(2);
+    camera.ask(&serde_json::json!({"do": "startAudio"}));
+    await_more(4);
+    let [copied, sound, both] = names.map(|name| sound(&fetch(name).unwrap()));
+    assert_eq!((copied.0.as_str(), copied.1.as_str()), ("aac", "48000"));
+    for (other, wanted) in [(&sound, 40_000.0), (&both, 24_000.0)] {
+        assert_eq!((other.0.as_str(), other.1.as_str()), ("aac", "48000"));
+        assert!((0.4..1.15).contains(&(other.2 / wanted)), "{} bits a second instead of {wanted}", other.2);
+        // Two pictures are 80 ms, and an access unit is 21 ms.
+        assert!(other.3.abs_diff(copied.3) <= 2, "{other:?} beside {copied:?}");
+    }
+    let silenced = program.object("streams/sound").unwrap()["status"]["conditions"].to_string();
+    assert!(!silenced.contains("AudioNotEncoded"), "{silenced}");
+}
+
+#[test]
+fn encoded_sound_goes_on_over_a_slate() {
+    let mut camera = Camera::start("--fps 25 --audio aac");
+    let stream = manifest::hls("live", "cam", "{segmentDuration: 1s, playlistSegments: 30}")
+        + "  audio: {codec: AAC, bitRate: 40k}\n  fallback: {after: 1s}\n";
+    let program = Program::start(&(manifest::camera("cam", &camera.url) + &stream));
+    program.await_object("streams/live");
+    playlist(&program, "index.m3u8", 3);
+    camera.kill();
+    let showing =
+        |mode: &str| program.object("streams/live").is_some_and(|it| it["status"]["fallback"]["mode"] == mode);
+    wait("the slate", || showing("Slate").then_some(()));
+    let slate = playlist(&program, "index.m3u8", 3).segments.len();
+    playlist(&program, "index.m3u8", slate + 2);
+    camera.restart();
+    wait("the camera", || showing("Camera").then_some(()));
+    let back = playlist(&program, "index.m3u8", 3).segments.len();
+    let whole = playlist(&program, "index.m3u8", back + 3);
+    hls::assert_clean(&whole, None);
+    let folder = tempfile::tempdir().unwrap();
+    let files = hls::download_all(&whole.segments, folder.path());
+    assert!(files.len() >= 3, "camera, slate, camera: {}", whole.text);
+    for file in &files {
+        judge::assert_decodes(file);
+        let input = file.to_str().unwrap();
+        assert_eq!(judge::codecs(input), ["h264", "aac"], "{}", whole.text);
+        let (pictures, sound) = (judge::packets(input, "v"), judge::packets(input, "a"));
+        let ends = |packets: &[judge::Packet]| packets.last().map_or(0.0, |last| last.pts + last.duration);
+        assert!(
+            (pictures[0].pts - sound[0].pts).abs() < 0.2 && (ends(&pictures) - ends(&sound)).abs() < 0.3,
+            "{input}"
+        );
+    }
+}
+
 #[test]
 fn a_clip_is_encoded_smaller_than_the_camera_sends_it() {
     let camera = Camera::start("--codec h265 --audio aac");
@@ -282,4 +378,34 @@ fn a_clip_is_encoded_smaller_than_the_camera_sends_it() {
     // What is recorded by copy is none of its business.
     let kept = program.media_files("cam-rec");
     assert!(judge::codecs(kept[0].to_str().unwrap()).contains(&"hevc".to_owned()));
+}
+
+/// An encoder that stands still for longer than pictures are kept: some are left out, and somebody is told so, until it keeps up
+/// again.
+#[test]
+fn an_encoder_that_is_too_slow_says_so_until_it_keeps_up() {
+    // What waits in a pipe is a fraction of a second of this.
+    let camera = Camera::start("--fps 25 --width 640 --height 480 --noise --bit-rate 3000 --audio aac");
+    let buffer = "\n  buffer: {duration: 2s}";
+    let cam = manifest::camera("cam", &camera.url).replacen("\nspec:", &format!("\nspec:{buffer}"), 1);
+    let mut program = Program::start(&(cam + &stream("{segmentDuration: 2s}", FAST)));
+    program.await_object("streams/live");
+    assert!(program.condition("streams/live", "EncoderTooSlow").is_none());
+    let pid = encoder(&mut program);
+    // Never for so long that it hangs; then it is let go, and has the rest of the pictures to catch up with.
+    process::signal(pid, "STOP");
+    std::thread::sleep(Duration::from_secs(5));
+    process::signal(pid, "CONT");
+    let (status, _, message) = wait("the condition", || program.condition("streams/live", "EncoderTooSlow"));
+    assert!(status == "True" && message.contains("preset"), "{message}");
+    let count = |name: &str| program.metric(&format!("transcode_{name}"));
+    assert!(count("dropped_frames_total") > 0);
+    assert!(count("frames_total") > 25 && count("media_seconds_total") >= 1);
+    assert_eq!((count("encoder"), count("starts_total")), (1, 1));
+    let metrics = program.get("/metrics").text();
+    assert!(metrics.contains(r#"encoder="libx264""#), "{metrics}");
+    // It is said for a minute after the last loss.
+    let gone = poll(2 * PATIENCE, || program.condition("streams/live", "EncoderTooSlow").is_none().then_some(()));
+    assert!(gone.is_some(), "the condition stays");
+    assert_eq!(encoder(&mut program), pid, "the same encoder");
 }

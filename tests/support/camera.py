@@ -12,6 +12,8 @@ one JSON line as its answer; the end of standard input ends the process.
 
     {"do": "stats"}                               counts of connections, plays and frames
     {"do": "freeze"} / {"do": "unfreeze"}         no more pictures; sound goes on
+    {"do": "slow", "every": 12}                   only every twelfth picture; 1 for all of them
+    {"do": "hold"} / {"do": "release"}            keeps what it makes, and sends it all at once
     {"do": "stopAudio"} / {"do": "startAudio"}    no more sound packets; pictures go on
     {"do": "resolution", "width": 640, "height": 480}
     {"do": "password", "password": "…"}           of connections from now on
@@ -110,6 +112,8 @@ class Camera:
         self.lock = threading.Lock()
         self.feeds = []
         self.frozen = False
+        self.every = 1
+        self.held = None
         self.silent = options.silent_audio
         self.refuse = False
         self.connections = self.total_connections = self.plays = self.describes = 0
@@ -304,7 +308,7 @@ class Camera:
                 return
             shown = counter % 2**32
             # Slow frame rates have their sound in the same turns: a second of sound a second.
-            picture = None if self.frozen else self.painter.paint(shown)
+            picture = None if self.frozen or counter % self.every else self.painter.paint(shown)
             sent = False
             for feed in self.feeds:
                 at = feed.time_of(seconds)
@@ -344,8 +348,10 @@ class Camera:
                         self.push(feed.audio, tone, at, Gst.SECOND // 50)
             block += 1
 
-    @staticmethod
-    def push(source, data, at, duration):
+    def push(self, source, data, at, duration):
+        if self.held is not None:
+            self.held.append((source, data, at, duration))
+            return
         buffer = Gst.Buffer.new_wrapped(data)
         buffer.pts = at
         buffer.duration = duration
@@ -378,6 +384,20 @@ class Camera:
             with self.lock:
                 self.frozen = what == "freeze"
                 return {"lastCounter": self.last_counter}
+        if what == "slow":
+            with self.lock:
+                self.every = request["every"]
+            return {}
+        if what == "hold":
+            with self.lock:
+                self.held = []
+            return {}
+        if what == "release":
+            with self.lock:
+                held, self.held = self.held or [], None
+                for late in held:
+                    self.push(*late)
+            return {}
         if what in ("stopAudio", "startAudio"):
             self.silent = what == "stopAudio"
             return {}

@@ -106,6 +106,21 @@ impl Camera {
         self.ask(&json!({"do": "unfreeze"}));
     }
 
+    /// Only one picture of so many from now on; 1 for all of them.
+    pub fn slow(&mut self, every: u32) {
+        self.ask(&json!({"do": "slow", "every": every}));
+    }
+
+    /// Keeps what it makes, as a line that stands still does.
+    pub fn hold(&mut self) {
+        self.ask(&json!({"do": "hold"}));
+    }
+
+    /// Sends what it has kept at once, and goes on.
+    pub fn release(&mut self) {
+        self.ask(&json!({"do": "release"}));
+    }
+
     /// The counts.
     pub fn stats(&mut self) -> Stats {
         let answer = self.ask(&json!({"do": "stats"}));

@@ -4,8 +4,8 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::RequestBuilder;
 use reqwest::header::HeaderMap;
+use reqwest::{ClientBuilder, RequestBuilder};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
@@ -15,15 +15,17 @@ pub fn runtime() -> &'static Runtime {
     RUNTIME.get_or_init(|| Runtime::new().unwrap())
 }
 
+/// What a client of a test's own begins with.
+pub fn builder() -> ClientBuilder {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().no_proxy().timeout(Duration::from_mins(1))
+}
+
 /// The client of all tests.
 pub fn client() -> &'static reqwest::Client {
     static CLIENT: OnceLock<reqwest::Client> = OnceLock::new();
-    CLIENT.get_or_init(|| {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let builder = reqwest::Client::builder().no_proxy().timeout(Duration::from_mins(1));
-        // Certificates are judged by the tests of certificates, with clients of their own.
-        builder.tls_danger_accept_invalid_certs(true).build().unwrap()
-    })
+    // Certificates are judged by the tests of certificates, with clients of their own.
+    CLIENT.get_or_init(|| builder().tls_danger_accept_invalid_certs(true).build().unwrap())
 }
 
 /// An answer, read whole.

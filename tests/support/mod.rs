@@ -26,6 +26,7 @@ pub mod manifest;
 pub mod multipart;
 pub mod operator;
 pub mod peer;
+pub mod picture;
 pub mod process;
 pub mod program;
 pub mod prometheus;

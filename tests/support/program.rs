@@ -194,6 +194,15 @@ impl Program {
         http::get(&self.url(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 
+    /// The whole part of a metric (without the program's prefix) of which there is one series.
+    pub fn metric(&self, name: &str) -> u64 {
+        let text = self.get("/metrics").text();
+        let mut lines = text.lines().filter(|line| line.starts_with(&format!("camera_operator_{name}{{")));
+        let line = lines.next().unwrap_or_else(|| panic!("no {name} in {text}"));
+        assert_eq!(lines.next(), None, "one {name}");
+        line.rsplit(' ').next().unwrap().split('.').next().unwrap().parse().unwrap()
+    }
+
     /// GET of a path that must be there, as JSON.
     pub fn json(&self, path: &str) -> Value {
         let answer = self.get(path);

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""An SRT listener (GStreamer's) that keeps what is sent to it, and lets in only those who know the passphrase and name the stream.
+"""An SRT listener (GStreamer's) that keeps what is sent to it, one session behind the other, and lets in only those who know the passphrase and name the stream.
 
     srt_sink.py --port 9000 --stream-id door --passphrase … --file /tmp/kept.ts
 
@@ -22,7 +22,7 @@ parser.add_argument("--file", required=True)
 options = parser.parse_args()
 Gst.init(None)
 pipeline = Gst.parse_launch(
-    f"srtsrc name=source uri=srt://127.0.0.1:{options.port}?mode=listener authentication=true passphrase={options.passphrase} ! "
+    f"srtsrc name=source uri=srt://127.0.0.1:{options.port}?mode=listener keep-listening=true authentication=true passphrase={options.passphrase} ! "
     f"filesink sync=false buffer-mode=2 location={options.file}"
 )
 source = pipeline.get_by_name("source")

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use crate::agent::hub::{Event, Hub, Pace, Reach, Reader};
 use crate::agent::registry::Table;
+use crate::media::frame::Configuration;
 use crate::plan::unit::ObjectKey;
 
 /// A place in the camera's hub, whichever that is.
@@ -45,6 +46,11 @@ impl<'a> CameraFrames<'a> {
     /// When the camera's newest picture came, as far as is known.
     pub fn newest_video(&self) -> Option<Instant> {
         self.hub.as_ref()?.statistics().newest_video
+    }
+
+    /// What the newest frames need that are still held, be they of a camera that is away.
+    pub fn newest_configuration(&self) -> Option<Arc<Configuration>> {
+        self.hub.as_ref()?.newest_configuration()
     }
 
     /// Begins at the newest key frame again.

@@ -1,97 +1,20 @@
-//! What the tests of the outputs share: frames that FFmpeg really coded, units that run, and a server to ask.
+//! What the tests of the outputs share: units that run, and a server to ask.
 
 use std::process::Command;
 use std::sync::Arc;
 
 use axum::Router;
 use bytes::Bytes;
-use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::agent::hub::{Hub, Limits};
 use crate::agent::registry::Registry;
 use crate::agent::unit::{Board, NoSecrets, UnitContext};
-use crate::media::access_unit::VideoTrack;
-use crate::media::audio;
-use crate::media::clock::ticks_to_micros;
-use crate::media::fmp4::reader::{self, Event, Reader, Sample, Track};
-use crate::media::frame::{Configuration, Frame, FrameKind, RunId, TrackKind, UtcMicros};
+pub use crate::media::fixture::{Coded, H264, coded, coded_sound};
+use crate::media::frame::UtcMicros;
 use crate::plan::report::{UnitReport, UnitState};
 use crate::plan::unit::{ObjectKey, ObjectKind, ObjectRef};
-
-/// Coded frames of one run.
-#[derive(Debug, Clone)]
-pub struct Coded {
-    pub configuration: Arc<Configuration>,
-    pub frames: Vec<Frame>,
-}
-
-fn ffmpeg(arguments: &[&str]) -> (Track, Vec<Sample>) {
-    let movie = ["-movflags", "+frag_every_frame+delay_moov+empty_moov+default_base_moof", "-f", "mp4", "pipe:1"];
-    let output = Command::new("ffmpeg").args(["-v", "error"]).args(arguments).args(movie).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let mut reader = Reader::new(reader::Limits::default());
-    reader.feed(&output.stdout);
-    let (mut track, mut samples) = (None, Vec::new());
-    while let Some(event) = reader.next_event().unwrap() {
-        match event {
-            Event::Tracks(tracks) => track = tracks.into_iter().next(),
-            Event::Sample(sample) => samples.push(sample),
-            Event::Message { .. } => {}
-        }
-    }
-    (track.unwrap(), samples)
-}
-
-/// Frames of `seconds` of a test picture, coded as `codec` says, at `rate` a second; with a tone as AAC if asked for.
-pub fn coded(codec: &[&str], rate: u32, seconds: u32, sound: bool) -> Coded {
-    let (seconds, picture) = (seconds.to_string(), format!("testsrc2=size=160x120:rate={rate}"));
-    let mut arguments = vec!["-f", "lavfi", "-i", &picture, "-t", &seconds, "-pix_fmt", "yuv420p"];
-    arguments.extend(codec);
-    let (track, samples) = ffmpeg(&arguments);
-    let mut video = VideoTrack::new(&track).unwrap();
-    let began = UtcMicros::from_timestamp(Timestamp::now());
-    let run = RunId(began.0 as u64 / 1000);
-    let frame = |sample: &Sample, track: &Track, kind, track_kind, payload| Frame {
-        run,
-        sequence: 0,
-        track: track_kind,
-        decode_time: sample.decode_time as i64 + track.edit_offset + i64::from(track.timescale),
-        composition_offset: sample.composition_offset,
-        duration: sample.duration,
-        kind,
-        generation: 0,
-        utc: began.plus_micros(ticks_to_micros(sample.decode_time as i64, track.timescale)),
-        payload,
-    };
-    let mut frames: Vec<Frame> = samples
-        .iter()
-        .map(|sample| {
-            let picture = video.accept(&sample.payload).unwrap();
-            frame(sample, &track, picture.kind, TrackKind::Video, picture.payload)
-        })
-        .collect();
-    let mut configuration = Configuration { generation: 0, video: video.configuration().unwrap().clone(), audio: None };
-    if sound {
-        let (track, samples) = ffmpeg(&["-f", "lavfi", "-i", "sine", "-t", &seconds, "-c:a", "aac"]);
-        configuration.audio = Some(Arc::new(audio::configuration(&track).unwrap()));
-        frames.extend(
-            samples
-                .iter()
-                .map(|sample| frame(sample, &track, FrameKind::Key, TrackKind::Audio, sample.payload.clone())),
-        );
-    }
-    frames.sort_by_key(|frame| (frame.utc, frame.track == TrackKind::Audio));
-    for (sequence, frame) in (0..).zip(&mut frames) {
-        frame.sequence = sequence;
-    }
-    Coded { configuration: Arc::new(configuration), frames }
-}
-
-/// H.264 with B-frames and a key frame a second.
-pub const H264: [&str; 10] =
-    ["-c:v", "libx264", "-preset", "ultrafast", "-bf", "2", "-g", "25", "-x264-params", "scenecut=0"];
 
 /// A registry with one camera, `default/cam`, and what is needed to run units that read it.
 #[derive(Debug)]

@@ -7,6 +7,7 @@ pub mod decoder;
 pub(crate) mod fixture;
 pub mod hls;
 pub mod live_mp4;
+pub mod material;
 pub mod mjpeg;
 pub mod pictures;
 pub mod push;

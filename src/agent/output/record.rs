@@ -22,10 +22,9 @@ use meter::Meter;
 use sink::Sink;
 
 use crate::agent::hub::{Event, Hub, Limits, Pace, Reach, Reader};
-use crate::agent::output::camera::CameraFrames;
+use crate::agent::output::material::{Material, Wanted};
 use crate::agent::registry::Table;
 use crate::agent::retention::reason_of;
-use crate::agent::transcode::{Encode, Renditions};
 use crate::agent::unit::UnitContext;
 use crate::archive::clip::{DEADLINE_REACHED, STOPPED};
 use crate::archive::cut::{Input, Rules};
@@ -76,15 +75,17 @@ pub async fn run(context: UnitContext, record: Record) {
     if is_continuous {
         context.registry.meters.insert(context.object.key.clone(), meter.clone());
     }
-    let encoded = record.video.as_ref().map(|video| (video, Renditions::new(video, &record.camera, Some(RING))));
-    if let Some((transcode, renditions)) = &encoded {
-        let hubs = renditions.table(0, &context);
-        let mut frames = CameraFrames::new(&context.registry.hubs, &record.camera, ENCODED_PACE);
-        let encode = Encode { context: &context, transcode, audio: record.audio };
-        encode.beside(&mut frames, renditions, record_until_done(&context, &record, &meter, hubs)).await;
-    } else {
-        record_until_done(&context, &record, &meter, &context.registry.hubs).await;
-    }
+    let wanted = Wanted {
+        camera: &record.camera,
+        video: record.video.as_ref(),
+        audio: record.audio,
+        audio_bit_rate: None,
+        // What viewers see meanwhile is never recorded.
+        fallback: None,
+        ring: Some(RING),
+    };
+    let material = Material::new(&context, wanted);
+    material.run(ENCODED_PACE, record_until_done(&context, &record, &meter, material.hubs(0))).await;
     context.registry.meters.remove(&context.object.key, &meter);
 }
 

@@ -110,7 +110,7 @@ pub async fn snapshot(registry: &Registry, camera: &ObjectKey) -> Result<Snapsho
     }
     let begun = Instant::now();
     let jpeg = if let (Codec::Mjpeg, Some(frame)) = (configuration.video.codec, frames.last()) {
-        frame.payload.clone()
+        copied(frame)
     } else {
         // The semaphore is never closed.
         let _permit = registry.snapshots.decoders.acquire().await;
@@ -121,6 +121,11 @@ pub async fn snapshot(registry: &Registry, camera: &ObjectKey) -> Result<Snapsho
     let made = Instant::now();
     *newest = Some(Kept { snapshot: snapshot.clone(), made, reuse: REUSE.max(2 * (made - begun)) });
     Ok(snapshot)
+}
+
+/// A picture that may be kept for long must not keep others with it.
+fn copied(frame: &Frame) -> Bytes {
+    Bytes::copy_from_slice(&frame.payload)
 }
 
 /// The last picture that came from a camera, however old: for who wants to see what was there before it went. While its video
@@ -138,7 +143,7 @@ pub async fn last_picture(registry: &Registry, camera: &ObjectKey) -> Result<Sna
     let newest = frames.last().ok_or(SnapshotError::NoVideo)?;
     let captured = newest.utc;
     if configuration.video.codec == Codec::Mjpeg {
-        return Ok(Snapshot { jpeg: newest.payload.clone(), captured });
+        return Ok(Snapshot { jpeg: copied(newest), captured });
     }
     // The semaphore is never closed.
     let _permit = registry.snapshots.decoders.acquire().await;

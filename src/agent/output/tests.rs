@@ -26,6 +26,7 @@ fn hls_plan(low_latency: bool) -> Hls {
         low_latency,
         part_ms: 400,
         audio: true,
+        audio_bit_rate: None,
         fallback: None,
         video: None,
     }

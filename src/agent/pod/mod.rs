@@ -2,6 +2,7 @@
 //! difference, serves the agent's HTTP interface, and ends in order on SIGTERM. Must not know Kubernetes beyond files and
 //! signals: who may ask for what, and where sources may not connect to, stands in the plan.
 
+mod ending;
 pub mod plan_file;
 pub mod secrets;
 
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use axum::middleware::from_fn_with_state;
 use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -100,7 +102,8 @@ async fn live(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 }
 
 async fn serve(listener: TcpListener, agent: Arc<Agent>, shutdown: CancellationToken) {
-    let service = sidecar::routes(&agent).into_make_service_with_connect_info::<SocketAddr>();
+    let routes = sidecar::routes(&agent).layer(from_fn_with_state(shutdown.clone(), ending::elsewhere));
+    let service = routes.into_make_service_with_connect_info::<SocketAddr>();
     let served = axum::serve(listener, service).with_graceful_shutdown(shutdown.cancelled_owned()).await;
     if let Err(error) = served {
         tracing::error!(%error, "HTTP is no longer served");

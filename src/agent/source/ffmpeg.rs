@@ -1,7 +1,6 @@
 //! One life of an FFmpeg: from its start to its end, its two pipes become frames in the hub. Decides nothing about what
 //! follows: it says how it went. Must not know how often it was tried.
 
-use std::io;
 use std::time::Duration;
 
 use tokio::net::unix::pipe;
@@ -13,7 +12,7 @@ use super::arguments::{Invocation, convert};
 use super::assembly::{Assembly, Trouble};
 use super::classify::{classify, next_audio};
 use super::life::{Life, Overdue};
-use super::process::{Manner, Process, Tracks, spawn, spawn_behind};
+use super::process::{Manner, Process, Tracks, not_started, spawn, spawn_behind};
 use super::profile::{AudioMode, LARGEST_PROBE, Profile};
 use super::track::Track;
 use super::{Ended, knock};
@@ -69,10 +68,10 @@ impl Attempt<'_> {
     pub async fn run(self) -> Ended {
         let (mut process, tracks) = match spawn(self.invocation, self.context.logs.clone()).await {
             Ok(started) => started,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return self.ended(Reason::FFmpegMissing, "FFmpeg is not installed; install the package ffmpeg".into());
+            Err(error) => {
+                let (reason, message) = not_started(&error);
+                return self.ended(reason, message);
             }
-            Err(error) => return self.ended(Reason::FFmpegFailed, format!("FFmpeg cannot be started: {error}")),
         };
         let mut life = Life::new(self.context, self.hub, self.ingest, self.invocation.audio);
         let mut readers = Readers::new(tracks);

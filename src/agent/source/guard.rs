@@ -42,7 +42,8 @@ impl Guard {
     }
 
     /// Looks a host up and sees that a source or a push may connect to all of its addresses. FFmpeg looks it up again: a name whose
-    /// answer changes in between is not caught here, but by the pod's network policy.
+    /// answer changes in between is not caught here, but by the pod's network policy. What this program connects to itself is asked
+    /// once more ([`Self::allows`]).
     ///
     /// # Errors
     /// One sentence that says which address is refused, or that there is none.

@@ -7,6 +7,8 @@
 //! | [`arguments`] | pure: source and what was learnt → FFmpeg's arguments; where credentials go |
 //! | [`profile`] | what attempts teach about a source |
 //! | [`process`] | one FFmpeg process and its pipes |
+//! | [`pipe_queue`] | what waits in front of such a pipe |
+//! | [`fed`] | how the session of one that is fed went |
 //! | [`track`] | a track's pipe and what reads it |
 //! | [`redact`] | pure: takes secrets out of messages |
 //! | [`assembly`] | no IO: samples of both tracks → runs of frames |
@@ -27,6 +29,7 @@ pub mod arguments;
 pub mod assembly;
 pub mod classify;
 pub mod engine;
+pub mod fed;
 pub mod ffmpeg;
 pub mod filter_text;
 pub mod guard;
@@ -35,6 +38,7 @@ pub mod knock;
 pub mod life;
 pub mod messages;
 pub mod native;
+pub mod pipe_queue;
 pub mod process;
 pub mod profile;
 pub mod reconnect;

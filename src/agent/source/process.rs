@@ -30,6 +30,7 @@ use super::classify::{failed_branch, is_expected};
 use super::redact::Redactor;
 use crate::agent::transcode::arguments::descriptor;
 use crate::agent::unit::LogBuffer;
+use crate::plan::report::Reason;
 
 /// Room in the kernel for a key frame, so that FFmpeg need not wait while this program does something else.
 const VIDEO_PIPE_BYTES: i32 = 256 * 1024;
@@ -39,6 +40,8 @@ const BEFORE_TERM: Duration = Duration::from_secs(1);
 const BEFORE_INT: Duration = Duration::from_secs(1);
 /// From SIGTERM to SIGKILL: ten seconds in all.
 const BEFORE_KILL: Duration = Duration::from_secs(9);
+/// How long a process that has closed its pipe is given to end.
+const BEFORE_GIVEN_UP: Duration = Duration::from_secs(2);
 /// Newest messages that are kept for finding out why it ended.
 const KEPT_LINES: usize = 40;
 /// Longest message that is looked at, bytes.
@@ -101,6 +104,14 @@ fn track_pipe(bytes: Option<i32>) -> io::Result<(pipe::Receiver, PipeWriter)> {
         let _ = fcntl(&writer, FcntlArg::F_SETPIPE_SZ(bytes));
     }
     Ok((pipe::Receiver::from_owned_fd(OwnedFd::from(reader))?, writer))
+}
+
+/// Why it could not be started, and one sentence that says so.
+pub fn not_started(error: &io::Error) -> (Reason, String) {
+    if error.kind() == io::ErrorKind::NotFound {
+        return (Reason::FFmpegMissing, "FFmpeg is not installed; install the package ffmpeg".into());
+    }
+    (Reason::FFmpegFailed, format!("FFmpeg cannot be started: {error}"))
 }
 
 /// Starts `ffmpeg`, found by `PATH`. Its redacted messages go to `logs`.
@@ -272,6 +283,11 @@ impl Process {
     /// Waits until it has ended by itself. Cancel safe.
     pub async fn wait(&mut self) -> io::Result<ExitStatus> {
         self.child.wait().await
+    }
+
+    /// Gives one that takes or writes nothing any more the time to end by itself: its end says why.
+    pub async fn wait_for_its_end(&mut self) {
+        let _ = timeout(BEFORE_GIVEN_UP, self.child.wait()).await;
     }
 
     /// Ends it, at last by SIGINT, then SIGTERM, then SIGKILL. Returns its newest messages.

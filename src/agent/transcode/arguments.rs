@@ -1,4 +1,4 @@
-//! What FFmpeg is told for encoding anew: pictures come as fragmented MP4 on descriptor 0, are decoded once, brought to each
+//! What FFmpeg is told for encoding anew: pictures come as a NUT stream on descriptor 0, are decoded once, brought to each
 //! rendition's size and shape, and leave as fragmented MP4, each rendition on a descriptor of its own. Pure; no secret is in it.
 //!
 //! An encoder lives as long as the process, whatever comes in: FFmpeg makes its filters anew when the decoded picture changes,
@@ -78,7 +78,7 @@ pub fn build(task: Task<'_>) -> Vec<String> {
     let decoding = if large { task.processors.clamp(1, MOST_THREADS) } else { 1 };
     // The header says all that there is to know; times stay as they are given.
     add(&["-protocol_whitelist", "pipe", "-probesize", "32", "-analyzeduration", "0", "-fpsprobesize", "0", "-copyts"]);
-    add(&["-threads", &decoding.to_string(), "-f", "mp4", "-i", "pipe:0", "-filter_complex_threads", "1"]);
+    add(&["-threads", &decoding.to_string(), "-f", "nut", "-i", "pipe:0", "-filter_complex_threads", "1"]);
     add(&["-filter_complex", &graph(task)]);
     let seconds = grid(task.transcode) as f64 / SCALE as f64;
     // Where the time since the first picture has come to the next multiple; a frame's rounding is no reason to wait for the next.
@@ -95,7 +95,12 @@ pub fn build(task: Task<'_>) -> Vec<String> {
             add(&[&argument]);
         }
         add(&["-map_metadata", "-1", "-video_track_timescale", &SCALE.to_string()]);
-        add(&["-movflags", "+frag_every_frame+delay_moov+empty_moov+default_base_moof", "-use_editlist", "1"]);
+        add(&[
+            "-movflags",
+            "+frag_every_frame+delay_moov+empty_moov+default_base_moof+skip_trailer",
+            "-use_editlist",
+            "1",
+        ]);
         add(&["-flush_packets", "1", "-f", "mp4", &format!("pipe:{}", descriptor(index))]);
     }
     arguments
@@ -272,5 +277,68 @@ mod tests {
         transcode.frames_per_second = Some(7);
         transcode.key_frame_interval_ms = 1500;
         assert_eq!(grid(&transcode), 11 * 90_000 / 7, "11 pictures of a seventh");
+    }
+
+    /// What FFmpeg tells of a subject, such as `encoder=libx264`.
+    fn help(subject: &str) -> String {
+        let output = std::process::Command::new("ffmpeg").args(["-hide_banner", "-h", subject]).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// The names of an option's values, if it has any; `None` without the option.
+    fn values<'a>(help: &'a str, option: &str) -> Option<Vec<&'a str>> {
+        let mut lines = help.lines().skip_while(|line| line.split_whitespace().next() != Some(option));
+        lines.next()?;
+        // Options begin with two columns of space, their values with five.
+        Some(
+            lines
+                .take_while(|line| line.starts_with("     "))
+                .filter_map(|line| line.split_whitespace().next())
+                .collect(),
+        )
+    }
+
+    /// Few machines have the hardware, but this FFmpeg knows its options.
+    #[test]
+    fn every_encoder_knows_the_options_that_it_is_given() {
+        let (full, source) = (help("full"), source());
+        let mut checked = 0;
+        for encoder in [Encoder::Software, Encoder::Vaapi, Encoder::Nvenc, Encoder::V4l2M2m] {
+            for codec in [Codec::H264, Codec::H265] {
+                let chosen = Chosen { encoder, device: None, instead: None };
+                let own = help(&format!("encoder={}", chosen.name(codec)));
+                if !own.starts_with("Encoder ") {
+                    eprintln!("SKIPPED: this FFmpeg has no {}", chosen.name(codec));
+                    continue;
+                }
+                for (crf, bit_rate) in
+                    [(None, None), (Some(30), None), (None, Some(800_000)), (Some(30), Some(800_000))]
+                {
+                    let wanted = Transcode { codec, ..transcode(&[]) };
+                    let rendition = Rendition { bit_rate, crf, ..Rendition::default() };
+                    let task =
+                        Task { transcode: &wanted, encoder: &chosen, source: &source, rate: 25.0, processors: 2 };
+                    let arguments = encoding(task, &rendition);
+                    for option in arguments.chunks(2) {
+                        let [name, value] = option else { panic!("{option:?} of {arguments:?}") };
+                        // `-b:v` is `-b` of the pictures. FFmpeg's own are not the encoder's.
+                        let plain = name.split(':').next().unwrap();
+                        if ["-c", "-tag"].contains(&plain) {
+                            continue;
+                        }
+                        let named = values(&own, plain).or_else(|| values(&full, plain));
+                        let named = named.unwrap_or_else(|| panic!("{} has no {name}", chosen.name(codec)));
+                        let is_named = named.is_empty()
+                            || value.parse::<f64>().is_ok()
+                            || named.contains(&value.as_str())
+                            // Handed through to x264 and x265 as text.
+                            || matches!(encoder, Encoder::Software);
+                        assert!(is_named, "{} has no {name} {value}: {named:?}", chosen.name(codec));
+                        checked += 1;
+                    }
+                }
+            }
+        }
+        assert!(checked > 50, "{checked}");
     }
 }

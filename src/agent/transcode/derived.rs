@@ -109,11 +109,11 @@ impl Derived {
         self.hub.end_run(ending(run));
     }
 
-    /// Takes what the encoder's process wrote.
+    /// Takes what the encoder's process wrote. Returns for how many ticks the picture is shown that was published, if one was.
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn take(&mut self, event: Event, timeline: &Timeline) -> Result<(), access_unit::Error> {
+    pub fn take(&mut self, event: Event, timeline: &Timeline) -> Result<Option<u32>, access_unit::Error> {
         match event {
             Event::Tracks(tracks) => {
                 let track = tracks.iter().find(|track| track.handler == Handler::Video);
@@ -122,27 +122,28 @@ impl Derived {
             }
             Event::Sample(sample) => {
                 let Some((track, _, edit)) = self.track.as_mut().filter(|(_, id, _)| *id == sample.track) else {
-                    return Ok(());
+                    return Ok(None);
                 };
                 let picture = track.accept(&sample.payload)?;
-                let Some(video) = track.configuration().cloned() else { return Ok(()) };
+                let Some(video) = track.configuration().cloned() else { return Ok(None) };
                 let decode = i64::try_from(sample.decode_time).unwrap_or(i64::MAX).saturating_add(*edit);
                 let shown = decode.saturating_add(sample.composition_offset.into());
                 while let Some((end, ending)) = self.endings.pop_front_if(|(end, _)| shown >= *end) {
                     self.end(end, ending);
                 }
-                let Some(found) = timeline.find(shown) else { return Ok(()) };
+                let Some(found) = timeline.find(shown) else { return Ok(None) };
                 let configuration = self.configure(found.run, &video, shown);
                 let mut frames = self.sound_until(shown, &configuration);
                 let duration = i64::from(sample.duration);
                 let duration = found.left.map_or(duration, |left| duration.min(left)).max(1);
+                let duration = u32::try_from(duration).unwrap_or(u32::MAX);
                 frames.push(Frame {
                     run: found.run,
                     sequence: 0,
                     track: TrackKind::Video,
                     decode_time: found.presentation - i64::from(sample.composition_offset),
                     composition_offset: sample.composition_offset,
-                    duration: u32::try_from(duration).unwrap_or(u32::MAX),
+                    duration,
                     kind: picture.kind,
                     generation: 0,
                     utc: found.utc,
@@ -150,10 +151,11 @@ impl Derived {
                 });
                 self.pictures += 1;
                 self.publish(frames);
+                return Ok(Some(duration));
             }
             Event::Message { .. } => {}
         }
-        Ok(())
+        Ok(None)
     }
 
     /// The configuration of the run that a picture belongs to.

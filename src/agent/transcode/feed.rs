@@ -1,13 +1,11 @@
-//! What FFmpeg is fed with: the pictures of all runs of a camera as one fragmented MP4. Parameter sets go in band before each
+//! What FFmpeg is fed with: the pictures of all runs of a camera as one NUT stream. Parameter sets go in band before each
 //! key frame, so that another size or another picture profile is just the next picture to the decoder. No IO.
-
-use std::sync::Arc;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 
 use super::timeline::{Place, TIMESCALE};
-use crate::media::fmp4::writer::{FragmentOptions, write_fragment, write_header};
-use crate::media::frame::{Codec, Configuration, Frame, TrackConfiguration};
+use crate::media::frame::{Codec, Frame, TrackConfiguration};
+use crate::media::nut::NutWriter;
 use crate::media::visual::{VISUAL_CHILDREN, entry_child};
 use crate::media::{h264, h265};
 
@@ -15,10 +13,9 @@ use crate::media::{h264, h265};
 #[derive(Debug)]
 pub struct Feed {
     codec: Codec,
-    header: Bytes,
+    writer: NutWriter,
     /// The parameter sets that key frames need now, each behind its length.
     sets: Bytes,
-    fragments: u32,
     waiting: Vec<Frame>,
     /// The newest key frame, with its parameter sets.
     key: Option<Frame>,
@@ -28,20 +25,13 @@ impl Feed {
     /// One that begins with pictures of this configuration.
     pub fn new(video: &TrackConfiguration) -> Self {
         let track = TrackConfiguration { timescale: TIMESCALE, ..video.clone() };
-        let configuration = Configuration { generation: 0, video: Arc::new(track), audio: None };
         Self {
             codec: video.codec,
-            header: write_header(&configuration, false),
+            writer: NutWriter::new(track, None, 0),
             sets: parameter_sets(video),
-            fragments: 0,
             waiting: Vec::new(),
             key: None,
         }
-    }
-
-    /// What comes before everything else.
-    pub fn header(&self) -> Bytes {
-        self.header.clone()
     }
 
     /// The pictures that follow need this configuration. False when its codec is another one: that needs another decoder.
@@ -73,12 +63,7 @@ impl Feed {
 
     /// Puts all that was added into `out`.
     pub fn write(&mut self, out: &mut impl Extend<Bytes>) {
-        if !self.waiting.is_empty() {
-            self.fragments = self.fragments.wrapping_add(1);
-            let fragment = write_fragment(self.fragments, &self.waiting, false, FragmentOptions::default());
-            out.extend(fragment.into_chunks().filter(|chunk| !chunk.is_empty()));
-            self.waiting.clear();
-        }
+        self.writer.write(self.waiting.drain(..), out);
     }
 }
 

@@ -10,28 +10,30 @@
 //! | [`feed`] | pure: frames of all runs → what FFmpeg is fed with |
 //! | [`derived`] | what comes out → frames in a hub |
 //! | [`session`] | one FFmpeg, from start to end |
+//! | [`meter`] | counts for metrics |
 
 pub mod arguments;
 pub mod derived;
 pub mod encoders;
 pub mod feed;
+pub mod meter;
 pub mod session;
 #[cfg(test)]
 mod tests;
 pub mod timeline;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use tokio::time::sleep;
 
 use self::arguments::{Task, build, grid};
 use self::derived::Derived;
-use self::session::{Ended, Session, early};
-use crate::agent::hub::{Ending, Event, Hub, Limits, Pace};
-use crate::agent::output::camera::CameraFrames;
-use crate::agent::output::slate::{CameraOrSlate, Shown};
+use self::meter::EncodeMeter;
+use self::session::Session;
+use crate::agent::hub::{Ending, Event, Hub, Limits};
 use crate::agent::registry::Table;
+use crate::agent::source::fed::Ended;
 use crate::agent::source::reconnect::{Attempts, Next, Outcome};
 use crate::agent::unit::UnitContext;
 use crate::media::frame::{Configuration, Frame, RunId, TrackKind, UtcMicros};
@@ -50,10 +52,10 @@ const USUAL_RATE: f64 = 25.0;
 
 /// Where frames come from: a camera, or what stands in for it.
 pub trait Frames: Send {
-    /// What has come since the last call, waiting until there is something. Cancel safe.
+    /// What has come since the last call, waiting until there is something; empty when the camera's unit has ended. Cancel safe.
     fn next(&mut self) -> impl Future<Output = Vec<Event>> + Send;
 
-    /// Begins at the newest key frame again.
+    /// Begins at the newest key frame again, or with the slate from its start.
     fn begin_again(&mut self);
 
     /// Since when they are of a slate; `None` while they are the camera's.
@@ -62,27 +64,19 @@ pub trait Frames: Send {
     }
 }
 
-impl Frames for CameraOrSlate<'_> {
-    fn next(&mut self) -> impl Future<Output = Vec<Event>> + Send {
-        CameraOrSlate::next(self)
+/// Since when a slate is shown, as readers behind an encoder are told.
+#[derive(Debug, Default)]
+pub struct Shown(Mutex<Option<Timestamp>>);
+
+impl Shown {
+    /// It is shown since then, or not.
+    pub fn set(&self, since: Option<Timestamp>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = since;
     }
 
-    fn begin_again(&mut self) {
-        CameraOrSlate::begin_again(self);
-    }
-
-    fn slate_since(&self) -> Option<Timestamp> {
-        CameraOrSlate::slate_since(self)
-    }
-}
-
-impl Frames for CameraFrames<'_> {
-    fn next(&mut self) -> impl Future<Output = Vec<Event>> + Send {
-        CameraFrames::next(self)
-    }
-
-    fn begin_again(&mut self) {
-        CameraFrames::begin_again(self);
+    /// Since when it is shown, if it is.
+    pub fn get(&self) -> Option<Timestamp> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -108,19 +102,13 @@ impl Renditions {
     }
 
     /// Where outputs find the hub of a rendition: the first where there is no other.
-    pub fn table<'a>(&'a self, index: usize, context: &'a UnitContext) -> &'a Table<Hub> {
-        self.tables.get(index).or_else(|| self.tables.first()).unwrap_or(&context.registry.hubs)
+    pub fn table(&self, index: usize) -> Option<&Table<Hub>> {
+        self.tables.get(index).or_else(|| self.tables.first())
     }
 
-    /// The frames of a rendition, for an output.
-    pub fn frames<'a>(
-        &'a self,
-        index: usize,
-        context: &'a UnitContext,
-        camera: &'a ObjectKey,
-        pace: Pace,
-    ) -> CameraOrSlate<'a> {
-        CameraOrSlate::new(context, self.table(index, context), camera, pace, None).behind(&self.shown)
+    /// Whether what is encoded is a slate.
+    pub const fn shown(&self) -> &Shown {
+        &self.shown
     }
 
     /// The hub of each rendition.
@@ -141,26 +129,9 @@ pub struct Encode<'a> {
 }
 
 impl Encode<'_> {
-    /// Runs an output beside the encoder that feeds it, until the output is done.
-    pub async fn beside(
-        &self,
-        frames: &mut impl Frames,
-        renditions: &Renditions,
-        output: impl Future<Output = ()> + Send,
-    ) {
-        let encoding = async {
-            self.run(frames, renditions).await;
-            // Cancelled. The output ends in its own time.
-            std::future::pending::<()>().await;
-        };
-        tokio::select! {
-            () = output => {}
-            () = encoding => {}
-        }
-    }
-
     /// Encodes until the unit is cancelled.
     pub async fn run(&self, frames: &mut impl Frames, renditions: &Renditions) {
+        let counted = Counted::new(self);
         let mut derived: Vec<Derived> = renditions.hubs().iter().map(|hub| Derived::new(hub.clone())).collect();
         let mut attempts = Attempts::default();
         loop {
@@ -168,7 +139,7 @@ impl Encode<'_> {
                 () = self.context.cancel.cancelled() => return,
                 first = first(frames, &mut derived) => first,
             };
-            let ended = self.attempt(frames, renditions, configuration, first, &mut derived).await;
+            let ended = self.attempt(frames, renditions, &counted.meter, configuration, first, &mut derived).await;
             for derived in &mut derived {
                 let (reason, message) = (ended.reason, ended.message.clone());
                 let at = UtcMicros::from_timestamp(Timestamp::now());
@@ -195,16 +166,18 @@ impl Encode<'_> {
         &self,
         frames: &mut impl Frames,
         renditions: &Renditions,
+        meter: &EncodeMeter,
         configuration: Arc<Configuration>,
         first: Vec<Event>,
         derived: &mut [Derived],
     ) -> Ended {
         let encoder = tokio::select! {
-            () = self.context.cancel.cancelled() => return early(Reason::ShuttingDown, "stopped".into()),
+            () = self.context.cancel.cancelled() => return Ended::early((Reason::ShuttingDown, "stopped".into())),
             encoder = self.context.registry.encoders.choose(self.transcode.encoder, self.transcode.codec) => encoder,
         };
         self.context.set_notice(ENCODER_FALLBACK, encoder.instead.clone());
         self.context.logs.push("info", format!("encoding with {}", encoder.name(self.transcode.codec)));
+        meter.start(encoder.name(self.transcode.codec));
         let arguments = build(Task {
             transcode: self.transcode,
             encoder: &encoder,
@@ -212,9 +185,35 @@ impl Encode<'_> {
             rate: rate(&configuration, &first),
             processors: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         });
-        let session =
-            Session { encode: self, arguments: &arguments, grid: grid(self.transcode), shown: &renditions.shown };
+        let session = Session {
+            encode: self,
+            arguments: &arguments,
+            grid: grid(self.transcode),
+            shown: &renditions.shown,
+            meter,
+        };
         session.run(frames, configuration, first, derived).await
+    }
+}
+
+/// What is encoded is counted for as long as this lives.
+struct Counted<'a> {
+    encode: &'a Encode<'a>,
+    meter: Arc<EncodeMeter>,
+}
+
+impl<'a> Counted<'a> {
+    fn new(encode: &'a Encode<'a>) -> Self {
+        let meter =
+            Arc::new(EncodeMeter::new(encode.transcode.renditions.iter().map(|rendition| rendition.name.as_str())));
+        encode.context.registry.encodes.insert(encode.context.object.clone(), meter.clone());
+        Self { encode, meter }
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.encode.context.registry.encodes.remove(&self.encode.context.object, &self.meter);
     }
 }
 

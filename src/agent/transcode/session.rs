@@ -1,29 +1,27 @@
 //! One FFmpeg that encodes, from its start to its end: fed with the camera's pictures, read rendition by rendition, ended when
 //! nothing comes out of it although something goes in. Says how it went; must not know how often it was tried.
 
-use std::collections::VecDeque;
-use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use tokio::io::AsyncWriteExt as _;
 use tokio::net::unix::pipe;
-use tokio::process::ChildStdin;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval};
 
 use super::derived::Derived;
 use super::feed::Feed;
-use super::timeline::{SCALE, Timeline};
-use super::{Encode, Frames};
+use super::meter::EncodeMeter;
+use super::timeline::{SCALE, TIMESCALE, Timeline};
+use super::{Encode, Frames, Shown};
 use crate::agent::hub::{Ending, Event};
 use crate::agent::output::push::progress::{LIMIT, Look, Progress};
-use crate::agent::output::slate::Shown;
+use crate::agent::source::fed::Ended;
 use crate::agent::source::messages::told;
-use crate::agent::source::process::{Manner, Process, spawn_encoder};
+use crate::agent::source::pipe_queue::PipeQueue;
+use crate::agent::source::process::{Manner, Process, not_started, spawn_encoder};
 use crate::agent::source::track::Track;
+use crate::media::clock::ticks_to_micros;
 use crate::media::fmp4::reader;
 use crate::media::frame::{Configuration, TrackKind};
 use crate::plan::report::Reason;
@@ -38,23 +36,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const FILL: i64 = 8;
 /// How long what was pushed out may take.
 const FILL_PATIENCE: Duration = Duration::from_secs(2);
-/// How long a process that has closed its pipe is given to end.
-const END_PATIENCE: Duration = Duration::from_secs(2);
 /// What waits between a pipe's reader and the session.
 const WAITING: usize = 64;
-
-/// How a session went.
-#[derive(Debug)]
-pub struct Ended {
-    /// Why.
-    pub reason: Reason,
-    /// One redacted sentence.
-    pub message: String,
-    /// For how long pictures came out; `None` when none did.
-    pub lasted: Option<Duration>,
-    /// No need to wait before the next one.
-    pub at_once: bool,
-}
 
 /// Why it is over.
 enum Stop {
@@ -74,8 +57,7 @@ struct State {
     configuration: Arc<Configuration>,
     /// It is a new one.
     configured: bool,
-    queue: VecDeque<Bytes>,
-    given: u64,
+    queue: PipeQueue,
     progress: Progress,
     looked: Instant,
     since: Option<Instant>,
@@ -94,6 +76,8 @@ pub struct Session<'a> {
     pub grid: i64,
     /// Where it is told whether a slate is shown.
     pub shown: &'a Shown,
+    /// What is counted.
+    pub meter: &'a EncodeMeter,
 }
 
 impl Session<'_> {
@@ -106,21 +90,17 @@ impl Session<'_> {
         derived: &mut [Derived],
     ) -> Ended {
         let started = spawn_encoder(self.arguments, derived.len(), self.encode.context.logs.clone());
-        let (mut process, mut media, tracks) = match started {
+        let (mut process, media, tracks) = match started {
             Ok(started) => started,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return early(Reason::FFmpegMissing, "FFmpeg is not installed; install the package ffmpeg".into());
-            }
-            Err(error) => return early(Reason::FFmpegFailed, format!("FFmpeg cannot be started: {error}")),
+            Err(error) => return Ended::early(not_started(&error)),
         };
         let feed = Feed::new(&configuration.video);
         let mut state = State {
-            queue: VecDeque::from([feed.header()]),
+            queue: PipeQueue::new(media),
             feed,
             timeline: Timeline::new(self.grid),
             configuration,
             configured: true,
-            given: 0,
             progress: Progress::default(),
             looked: Instant::now(),
             since: None,
@@ -136,10 +116,10 @@ impl Session<'_> {
         drop(send);
         self.shown.set(frames.slate_since());
         let stop = match self.accept(first, &mut state, derived) {
-            Ok(()) => self.follow(&mut process, &mut media, &mut received, frames, &mut state, derived).await,
+            Ok(()) => self.follow(&mut process, &mut received, frames, &mut state, derived).await,
             Err(stop) => stop,
         };
-        drop(media);
+        state.queue.close();
         let lines = process.stop(Manner::InOrder).await;
         self.encode.context.set_notice(TOO_SLOW, None);
         conclude(&stop, &lines, &state)
@@ -148,7 +128,6 @@ impl Session<'_> {
     async fn follow(
         &self,
         process: &mut Process,
-        media: &mut ChildStdin,
         received: &mut mpsc::Receiver<Read>,
         frames: &mut impl Frames,
         state: &mut State,
@@ -164,21 +143,12 @@ impl Session<'_> {
                 _ = process.wait() => Err(Stop::Exited),
                 _ = looks.tick() => self.look(state, derived),
                 read = received.recv() => match read {
-                    Some(Ok((index, event))) => take(index, event, state, derived),
+                    Some(Ok((index, event))) => self.take(index, event, state, derived),
                     Some(Err(problem)) => Err(Stop::Malformed(problem)),
                     // Every pipe is closed.
                     None => Err(Stop::Exited),
                 },
-                written = write(media, state.queue.front_mut()), if !is_fed => match written {
-                    Ok(bytes) if bytes > 0 => {
-                        state.given += bytes as u64;
-                        if state.queue.front().is_some_and(Bytes::is_empty) {
-                            state.queue.pop_front();
-                        }
-                        Ok(())
-                    }
-                    _ => Err(Stop::Exited),
-                },
+                handed_over = state.queue.hand_over() => handed_over.map_err(|_| Stop::Exited),
                 events = frames.next(), if is_fed => {
                     self.shown.set(frames.slate_since());
                     self.accept(events, state, derived)
@@ -186,8 +156,7 @@ impl Session<'_> {
             };
             if let Err(stop) = result {
                 if matches!(stop, Stop::Exited) {
-                    // Its end says why.
-                    let _ = timeout(END_PATIENCE, process.wait()).await;
+                    process.wait_for_its_end().await;
                 }
                 return stop;
             }
@@ -243,6 +212,7 @@ impl Session<'_> {
                     }
                 }
                 Event::Lost(entries) => {
+                    self.meter.count_dropped(entries);
                     state.dropped = Some(Instant::now());
                     let message =
                         "pictures are left out, because they are encoded more slowly than the camera sends them: \
@@ -269,20 +239,23 @@ impl Session<'_> {
         }
         // The slowest one counts: a single encoder may hang.
         let out = derived.iter().map(|derived| derived.pictures).min().unwrap_or(0);
-        let look = Look { given: state.given, held_up: !state.queue.is_empty(), acknowledged: out };
+        let look = Look { given: state.queue.given(), held_up: !state.queue.is_empty(), acknowledged: out };
         state.progress.look(look, state.looked.elapsed());
         state.looked = Instant::now();
         if state.progress.is_stalled() { Err(Stop::Stalled) } else { Ok(()) }
     }
-}
 
-fn take(index: usize, event: reader::Event, state: &mut State, derived: &mut [Derived]) -> Result<(), Stop> {
-    let Some(derived) = derived.get_mut(index) else { return Ok(()) };
-    derived.take(event, &state.timeline).map_err(|error| Stop::Malformed(error.to_string()))?;
-    if derived.pictures > 0 {
-        state.since.get_or_insert_with(Instant::now);
+    /// Takes what came out of one rendition.
+    fn take(&self, index: usize, event: reader::Event, state: &mut State, derived: &mut [Derived]) -> Result<(), Stop> {
+        let Some(derived) = derived.get_mut(index) else { return Ok(()) };
+        let shown = derived.take(event, &state.timeline).map_err(|error| Stop::Malformed(error.to_string()))?;
+        if let Some(ticks) = shown {
+            let micros = ticks_to_micros(ticks.into(), TIMESCALE);
+            self.meter.count_picture(index, micros.unsigned_abs());
+            state.since.get_or_insert_with(Instant::now);
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// What a pipe's reader hands over: which rendition and what, or why it cannot be read.
@@ -320,17 +293,4 @@ fn conclude(stop: &Stop, lines: &[String], state: &State) -> Ended {
     };
     let lasted = state.since.map(|since| since.elapsed());
     Ended { reason, message, lasted, at_once: matches!(stop, Stop::Changed(_)) }
-}
-
-/// A session that did not come to be.
-pub fn early(reason: Reason, message: String) -> Ended {
-    Ended { reason, message, lasted: None, at_once: false }
-}
-
-/// Hands the next bytes over. Cancel safe: what was not written stays.
-async fn write(media: &mut ChildStdin, next: Option<&mut Bytes>) -> io::Result<usize> {
-    match next {
-        Some(bytes) => media.write_buf(bytes).await,
-        None => Ok(0),
-    }
 }

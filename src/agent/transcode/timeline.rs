@@ -22,6 +22,9 @@ const FIRST: i64 = SCALE;
 const HOLE: i64 = SCALE;
 /// What follows another run within this goes on where that ended, in ticks.
 const SEAM: i64 = SCALE / 2;
+/// A camera's clock that differs from the host's by no more than this since the run began only ran fast or slow, in ticks: behind a
+/// hole the run goes on by the host's. If it is more, clocks were set.
+const DRIFT: i64 = 60 * SCALE;
 /// Pictures whose capture time is kept: more than any encoder holds.
 const MARKS: usize = 1024;
 
@@ -103,6 +106,8 @@ pub struct Timeline {
     /// Where the newest picture ends, in decoding order.
     end: i64,
     source: Option<Source>,
+    /// When the first picture of the newest run that comes of this was captured.
+    began: UtcMicros,
     spans: VecDeque<Span>,
     marks: VecDeque<(i64, UtcMicros)>,
 }
@@ -111,7 +116,15 @@ impl Timeline {
     /// One whose encoder makes a key frame at every multiple of `grid` ticks.
     pub const fn new(grid: i64) -> Self {
         let grid = if grid > 0 { grid } else { SCALE };
-        Self { grid, next: 0, end: 0, source: None, spans: VecDeque::new(), marks: VecDeque::new() }
+        Self {
+            grid,
+            next: 0,
+            end: 0,
+            source: None,
+            began: UtcMicros(0),
+            spans: VecDeque::new(),
+            marks: VecDeque::new(),
+        }
     }
 
     /// Finds a picture its place. `name_run` names a run that begins.
@@ -121,13 +134,13 @@ impl Timeline {
         let duration = to_scale(frame.duration.into(), timescale).max(1);
         let offset_of = match self.source.filter(|source| source.run == frame.run) {
             Some(source) if decode - source.end <= HOLE.max(3 * source.duration) => source.offset,
-            Some(source) => self.after_hole(decode, offset, decode - source.end, name_run),
+            Some(source) => self.after_hole(decode, offset, frame.utc, decode - source.end, name_run),
             None => {
                 let gap =
                     self.source.map(|source| micros_to_ticks(frame.utc.0.saturating_sub(source.utc.0), TIMESCALE));
                 match gap {
                     Some(gap) if gap.abs() <= SEAM && self.is_open() => self.end + gap.max(0) - decode,
-                    gap => self.after_hole(decode, offset, gap.unwrap_or(0), name_run),
+                    gap => self.after_hole(decode, offset, frame.utc, gap.unwrap_or(0), name_run),
                 }
             }
         };
@@ -156,15 +169,27 @@ impl Timeline {
     }
 
     /// Begins a stretch behind a hole of `gap` ticks. Returns what is added to the source's times.
-    fn after_hole(&mut self, decode: i64, offset: i64, gap: i64, name_run: impl FnOnce() -> RunId) -> i64 {
+    fn after_hole(
+        &mut self,
+        decode: i64,
+        offset: i64,
+        utc: UtcMicros,
+        gap: i64,
+        name_run: impl FnOnce() -> RunId,
+    ) -> i64 {
         let earliest = self.next.max(self.spans.back().map_or(0, |span| span.end)) + offset.max(0);
         let from = (earliest + self.grid - 1).div_euclid(self.grid).max(1) * self.grid;
-        let (run, shift) = match self.spans.back_mut().filter(|span| span.open) {
-            Some(span) => {
-                span.open = false;
-                (span.run, span.end + span.shift + gap.max(0) - from)
-            }
-            None => (name_run(), FIRST + offset - from),
+        let (run, shift) = if let Some(span) = self.spans.back_mut().filter(|span| span.open) {
+            span.open = false;
+            let end = span.end + span.shift;
+            let by_camera = end + gap.max(0);
+            // Or what the camera's clock is wrong by would add up over a run that never ends.
+            let by_host = FIRST + offset + micros_to_ticks(utc.0.saturating_sub(self.began.0), TIMESCALE);
+            let goes_on = if (by_host - by_camera).abs() <= DRIFT { by_host.max(end) } else { by_camera };
+            (span.run, goes_on - from)
+        } else {
+            self.began = utc;
+            (name_run(), FIRST + offset - from)
         };
         self.spans.push_back(Span { from, end: from, open: true, run, shift });
         if self.spans.len() > 64 {

@@ -93,8 +93,9 @@ impl Playlist {
         self.segments.iter().chain((!self.open.parts.is_empty()).then_some(&self.open))
     }
 
-    fn duration(&self) -> f64 {
-        self.segments.iter().map(|segment| segment.duration).sum()
+    /// Microseconds of all segments: a sum of decimal fractions is not exact, and twenty times 1.2 is less than 24.
+    fn micros(&self) -> i64 {
+        self.segments.iter().map(|segment| (segment.duration * 1e6).round() as i64).sum()
     }
 }
 
@@ -425,7 +426,8 @@ pub fn lint_successor(before: &str, after: &str) -> Vec<Violation> {
         );
     }
     let removed = new.media_sequence > old.media_sequence && new.media_sequence < old.end();
-    if removed && !new.ended && new.target.is_some_and(|target| new.duration() < 3.0 * target as f64) {
+    let three_targets = new.target.map(|target| i64::try_from(target).unwrap_or(i64::MAX).saturating_mul(3_000_000));
+    if removed && !new.ended && three_targets.is_some_and(|least| new.micros() < least) {
         parser.violation(0, "RFC 8216 §6.2.2", "segments were removed although three target durations do not remain");
     }
     parser.violations
@@ -500,5 +502,18 @@ mod tests {
         ] {
             assert_ne!(lint_successor(GOOD, &broken), [], "{broken}");
         }
+    }
+
+    #[test]
+    fn exactly_three_target_durations_are_enough() {
+        let of = |numbers: std::ops::Range<u32>| {
+            let head = format!(
+                "#EXTM3U\n#EXT-X-VERSION:6\n#EXT-X-TARGETDURATION:8\n#EXT-X-MEDIA-SEQUENCE:{}\n#EXT-X-MAP:URI=\"a.mp4\"\n",
+                numbers.start
+            );
+            numbers.fold(head, |text, number| text + &format!("#EXTINF:1.20000,\n{number}.m4s\n"))
+        };
+        assert_eq!(lint_successor(&of(0..20), &of(1..21)), [], "20 of 1.2 s are 24 s");
+        assert_ne!(lint_successor(&of(0..20), &of(2..21)), []);
     }
 }

@@ -1,7 +1,7 @@
 //! A stream as HLS: reads a hub, or one for each rendition that is encoded, cuts segments, offers them. The unit itself only moves things along: cutting is
 //! decided in [`segmenter`], what is offered in [`window`], HTTP in [`routes`].
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use tokio::sync::watch;
 use self::segmenter::{Numbers, Output, Segmenter, Settings};
 use self::window::Window;
 use crate::agent::hub::{Event, Pace};
-use crate::agent::output::slate::CameraOrSlate;
-use crate::agent::transcode::{Encode, Renditions};
+use crate::agent::output::material::{Material, Wanted};
+use crate::agent::transcode::Frames as _;
 use crate::agent::unit::UnitContext;
 use crate::media::frame::{Codec, UtcMicros};
 use crate::media::hls;
@@ -64,6 +64,8 @@ pub struct Rendition {
     window: watch::Sender<Arc<Window>>,
     /// Up to which segment clients know of them from playlists: the largest [`Window::end`] that was given out.
     told: AtomicU64,
+    /// Bytes of the segment that is being made.
+    making: AtomicUsize,
     /// Why there is nothing yet.
     waiting: Mutex<(Reason, String)>,
 }
@@ -74,6 +76,7 @@ impl Rendition {
             name: name.to_owned(),
             window: watch::channel(Arc::new(window)).0,
             told: AtomicU64::new(0),
+            making: AtomicUsize::new(0),
             waiting: Mutex::new((Reason::CameraUnavailable, String::new())),
         }
     }
@@ -92,6 +95,12 @@ impl Rendition {
     pub fn playlist(&self, window: &Window) -> Option<Bytes> {
         self.told.fetch_max(window.end(), Ordering::Relaxed);
         window.playlist()
+    }
+
+    /// Bytes of all that it keeps in memory: segments, those that have expired included, and the one that is being made.
+    pub fn bytes(&self) -> usize {
+        let whole: usize = self.window.borrow().segments().map(|segment| segment.len()).sum();
+        whole + self.making.load(Ordering::Relaxed)
     }
 
     /// Why there is nothing yet, or nothing new.
@@ -123,32 +132,27 @@ const ENCODED_PACE: Pace = Pace::Pauses(Duration::from_millis(100));
 pub async fn run(context: UnitContext, hls: Hls) {
     let registry = context.registry.clone();
     let key = context.object.key.clone();
-    let encoded = hls.video.as_ref().map(|video| (video, Renditions::new(video, &hls.camera, None)));
-    let names: Vec<&str> = match &encoded {
-        Some((video, _)) => video.renditions.iter().map(|rendition| rendition.name.as_str()).collect(),
-        None => vec![""],
+    let wanted = Wanted {
+        camera: &hls.camera,
+        video: hls.video.as_ref(),
+        audio: hls.audio,
+        audio_bit_rate: hls.audio_bit_rate,
+        fallback: hls.fallback.as_deref(),
+        ring: None,
     };
+    let material = Material::new(&context, wanted);
     let window = Window::new(hls.playlist_segments as usize, hls.audio);
-    let renditions = names.iter().map(|name| Arc::new(Rendition::new(name, window.clone()))).collect();
+    let renditions = material.names().iter().map(|name| Arc::new(Rendition::new(name, window.clone()))).collect();
     let stream = Arc::new(HlsStream { renditions });
     registry.hls.insert(key.clone(), stream.clone());
     // The same numbers for all: what has the same number shows the same moment.
     let first = registry.numbering.first_numbers(&key);
-    let follow = stream.renditions.iter().enumerate().map(|(index, rendition)| {
-        let encoded = encoded.as_ref().map(|(_, renditions)| (renditions, index));
-        follow(&context, &hls, first, rendition, encoded)
-    });
+    let all = stream.renditions.iter().enumerate();
+    let follow = all.map(|(index, rendition)| follow(&context, &hls, first, rendition, (&material, index)));
     let follow = async {
         futures::future::join_all(follow).await;
     };
-    if let Some((transcode, renditions)) = &encoded {
-        let pace = if hls.low_latency { Pace::EveryFrame } else { ENCODED_PACE };
-        let mut frames = CameraOrSlate::new(&context, &registry.hubs, &hls.camera, pace, hls.fallback.as_deref());
-        let encode = Encode { context: &context, transcode, audio: hls.audio };
-        encode.beside(&mut frames, renditions, follow).await;
-    } else {
-        follow.await;
-    }
+    material.run(if hls.low_latency { Pace::EveryFrame } else { ENCODED_PACE }, follow).await;
     registry.hls.remove(&key, &stream);
 }
 
@@ -158,7 +162,7 @@ async fn follow(
     hls: &Hls,
     first: Numbers,
     rendition: &Rendition,
-    encoded: Option<(&Renditions, usize)>,
+    (material, index): (&Material<'_>, usize),
 ) {
     let settings = Settings {
         segment: hls.segment_ms * 1000,
@@ -168,8 +172,7 @@ async fn follow(
     let pace = if hls.low_latency { Pace::EveryFrame } else { Pace::KeyFrames(PAUSE) };
     let segmenter = Segmenter::new(settings, first);
     let window = Window::clone(&rendition.window());
-    let speaks = encoded.is_none_or(|(_, index)| index == 0);
-    let mut unit = Unit { context, rendition, segmenter, window, carried: true, slate: false, speaks };
+    let mut unit = Unit { context, rendition, segmenter, window, carried: true, slate: false, speaks: index == 0 };
     let camera = &hls.camera;
     if context.registry.hubs.get(camera).is_some() {
         unit.wait(Reason::Connecting, format!("Waiting for a key frame of camera {camera}."));
@@ -177,10 +180,7 @@ async fn follow(
         // A stream of a camera that is suspended or not declared is not in the plan.
         unit.wait(Reason::CameraUnavailable, starting(camera));
     }
-    let mut frames = match encoded {
-        None => CameraOrSlate::new(context, &context.registry.hubs, camera, pace, hls.fallback.as_deref()),
-        Some((renditions, index)) => renditions.frames(index, context, camera, pace),
-    };
+    let mut frames = material.read(index, pace);
     loop {
         let events = tokio::select! {
             () = context.cancel.cancelled() => break,
@@ -258,6 +258,7 @@ impl Unit<'_> {
     }
 
     fn publish(&mut self, outputs: Vec<Output>) {
+        self.rendition.making.store(self.segmenter.making(), Ordering::Relaxed);
         if outputs.is_empty() {
             return;
         }

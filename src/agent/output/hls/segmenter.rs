@@ -219,6 +219,13 @@ impl Segmenter {
         Numbers { segment: self.next_number, discontinuity: self.next_discontinuity + 1 }
     }
 
+    /// Bytes of the segment that is being made, and of what waits for the timing to be known.
+    pub fn making(&self) -> usize {
+        let frames = self.held.iter().chain(self.current.iter().flat_map(|current| &current.frames));
+        let parts = self.current.as_ref().map_or(0, |current| current.segment.len());
+        parts + frames.map(|frame| frame.payload.len()).sum::<usize>()
+    }
+
     /// Takes the next event of a hub's reader; `now` is the host's time.
     pub fn accept(&mut self, event: &Event, now: UtcMicros) -> Vec<Output> {
         let mut out = Vec::new();

@@ -428,6 +428,21 @@ fn payloads_are_shared_with_the_hub() {
     assert_eq!(scene.segments[0].parts[0].fragment.payloads[0].as_ptr(), frame.payload.as_ptr());
 }
 
+#[test]
+fn each_frame_is_counted_as_being_made_or_in_a_segment() {
+    let mut scene = Scene::new(2000, None);
+    for number in 0..150_usize {
+        scene.picture(number.is_multiple_of(25), 40_000);
+        let fragments = scene.segments.iter().flat_map(|segment| &segment.parts).map(|part| &part.fragment);
+        let whole: usize = fragments.flat_map(|fragment| &fragment.payloads).map(Bytes::len).sum();
+        assert_eq!(whole + scene.segmenter.making(), (number + 1) * 110);
+    }
+    // With parts the bytes around the frames are kept as well.
+    let mut scene = Scene::new(2000, Some(500));
+    scene.pictures(75, 40_000, 25);
+    assert!(scene.segmenter.making() > 24 * 110, "{}", scene.segmenter.making());
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Pictures { count: usize, micros: i64, gop: usize },

@@ -1,9 +1,10 @@
 //! How much of what a process sent over TCP its peers have acknowledged, as the kernel counts it (`sock_diag(7)`, `tcp_info`). It
-//! looks at sockets of another process and touches none of them. Must not judge what that means.
+//! looks at sockets and touches none of them. Must not judge what that means.
 
 use std::collections::HashSet;
 use std::io;
-use std::path::PathBuf;
+use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::path::{Path, PathBuf};
 
 use rustix::net::netlink::SOCK_DIAG;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with};
@@ -46,12 +47,36 @@ pub fn acknowledged(process: u32) -> io::Result<u64> {
     Ok(sum)
 }
 
+/// Bytes that the peer of a connection of this process has acknowledged; `is_ipv6`: what it is called over. Blocks for as long as
+/// the kernel lists connections.
+///
+/// # Errors
+/// When there is no such connection any more, or this kernel or sandbox does not tell.
+pub fn acknowledged_on(inode: u32, is_ipv6: bool) -> io::Result<u64> {
+    let mut found = None;
+    let family = if is_ipv6 { AddressFamily::INET6 } else { AddressFamily::INET };
+    for_each(family, |other, bytes| found = found.or((other == inode).then_some(bytes)))?;
+    found.ok_or_else(|| io::ErrorKind::NotConnected.into())
+}
+
+/// The number of a socket of this process.
+///
+/// # Errors
+/// When there is no such file, or it is no socket.
+pub fn inode(socket: BorrowedFd<'_>) -> io::Result<u32> {
+    let name = std::fs::read_link(format!("/proc/self/fd/{}", socket.as_raw_fd()))?;
+    inode_of(&name).ok_or_else(|| io::ErrorKind::InvalidInput.into())
+}
+
+fn inode_of(name: &Path) -> Option<u32> {
+    name.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+}
+
 /// The inodes of a process's sockets.
 fn sockets(process: u32) -> io::Result<HashSet<u32>> {
     let folder = PathBuf::from(format!("/proc/{process}/fd"));
     let names = std::fs::read_dir(folder)?.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
-    let inode = |name: PathBuf| name.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok();
-    Ok(names.filter_map(inode).collect())
+    Ok(names.filter_map(|name| inode_of(&name)).collect())
 }
 
 /// Tells inode and acknowledged bytes of every TCP connection of this network namespace.
@@ -128,6 +153,7 @@ fn read_messages(bytes: &[u8], tell: &mut impl FnMut(u32, u64)) -> io::Result<bo
 mod tests {
     use std::io::{Read as _, Write as _};
     use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsFd as _;
 
     use super::*;
 
@@ -137,20 +163,10 @@ mod tests {
             let Ok(listener) = TcpListener::bind(address) else { continue };
             // Any process will do; the test's own has other tests' sockets, too.
             let connect = || TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-            let inode = |stream: &TcpStream| {
-                use std::os::fd::AsRawFd as _;
-                let link = std::fs::read_link(format!("/proc/self/fd/{}", stream.as_raw_fd())).unwrap();
-                link.to_str().unwrap()["socket:[".len()..].trim_end_matches(']').parse::<u32>().unwrap()
-            };
             let mut sender = connect();
             let (mut receiver, _) = listener.accept().unwrap();
-            let family =
-                if sender.local_addr().unwrap().is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-            let count = |stream: &TcpStream| {
-                let (own, mut found) = (inode(stream), None);
-                for_each(family, |inode, bytes| found = found.or((inode == own).then_some(bytes))).unwrap();
-                found.unwrap()
-            };
+            let is_ipv6 = listener.local_addr().unwrap().is_ipv6();
+            let count = |stream: &TcpStream| acknowledged_on(inode(stream.as_fd()).unwrap(), is_ipv6).unwrap();
             let before = count(&sender);
             sender.write_all(&[0; 5000]).unwrap();
             receiver.read_exact(&mut [0; 5000]).unwrap();

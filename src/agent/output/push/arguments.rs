@@ -6,6 +6,7 @@ use std::fmt;
 use url::Url;
 
 use super::feed::Sound;
+use super::sender::SEND_BUFFER;
 use crate::plan::capability::Carrier;
 use crate::plan::unit::Push;
 
@@ -15,9 +16,6 @@ pub const OPTIONS_FD: i32 = 3;
 const LONGEST_VALUE: usize = 900;
 /// How long FFmpeg waits for the target by itself: later than our own rule, and what ends one whose parent is gone.
 const SILENCE_MICROS: &str = "30000000";
-/// What may wait in the kernel for the target: enough for fast lines that are long, and little enough that a slow target is
-/// noticed before the pictures are old. In bytes.
-const SEND_BUFFER: &str = "524288";
 /// SRT: how late a packet may be before the receiver gives it up, in microseconds. Its own default is for a local network.
 const SRT_LATENCY_MICROS: &str = "500000";
 
@@ -39,7 +37,7 @@ impl fmt::Debug for Resolved {
 /// What to start.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Invocation {
-    /// Arguments of `ffmpeg`: fragmented MP4 comes on descriptor 0, progress goes to 1.
+    /// Arguments of `ffmpeg`: a NUT stream comes on descriptor 0, progress goes to 1.
     pub arguments: Vec<String>,
     /// What it reads on [`OPTIONS_FD`]; a secret.
     pub options: Option<String>,
@@ -71,10 +69,8 @@ pub fn build(
     sound: Sound,
     certificates: Option<&str>,
 ) -> Result<Invocation, Refusal> {
-    let unreadable = || "the URL cannot be read; write rtmp://host/app".to_owned();
-    let url = Url::parse(&push.url).map_err(|_| unreadable())?;
+    let (url, host) = parsed(&push.url)?;
     let carrier = Carrier::of_push(&push.url).ok_or_else(unreadable)?;
-    let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(unreadable)?.to_owned();
     let key = plain(resolved.stream_key.as_deref(), "stream key")?;
     let passphrase = plain(resolved.passphrase.as_deref(), "passphrase")?;
 
@@ -84,7 +80,7 @@ pub fn build(
     add(&["-progress", "pipe:1", "-stats_period", "1"]);
     // The header says all that there is to know of the tracks.
     add(&["-protocol_whitelist", "pipe", "-probesize", "32", "-analyzeduration", "0", "-fpsprobesize", "0"]);
-    add(&["-f", "mp4", "-i", "pipe:0", "-map", "0:v:0", "-c:v", "copy"]);
+    add(&["-f", "nut", "-i", "pipe:0", "-map", "0:v:0", "-c:v", "copy"]);
     let bit_rate = push.audio_bit_rate.to_string();
     match sound {
         Sound::Left => add(&["-an"]),
@@ -104,7 +100,7 @@ pub fn build(
         Carrier::Rtmp => {
             let secure = url.scheme() == "rtmps";
             add(&["-protocol_whitelist", if secure { "rtmps,tls,tcp" } else { "rtmp,tcp" }]);
-            add(&["-rw_timeout", SILENCE_MICROS, "-send_buffer_size", SEND_BUFFER]);
+            add(&["-rw_timeout", SILENCE_MICROS, "-send_buffer_size", &SEND_BUFFER.to_string()]);
             add(&["-flvflags", "no_duration_filesize"]);
             if secure {
                 add(&["-tls_verify", "1"]);
@@ -112,11 +108,9 @@ pub fn build(
                     add(&["-ca_file", file]);
                 }
             }
-            if let Some(key) = key {
-                let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
-                options.push(format!("rtmp_app={}{query}", url.path().trim_matches('/')));
-                options.push(format!("rtmp_playpath={key}"));
-            }
+            let (application, stream) = split(&url, key)?;
+            options.push(format!("rtmp_app={application}"));
+            options.push(format!("rtmp_playpath={stream}"));
             add(&["-f", "flv"]);
             if secure { 443 } else { 1935 }
         }
@@ -138,23 +132,65 @@ pub fn build(
         add(&["-fpre", &format!("/dev/fd/{OPTIONS_FD}")]);
     }
     add(&[&target]);
+    Ok(Invocation {
+        arguments,
+        options: (!options.is_empty()).then(|| options.join("\n") + "\n"),
+        secrets: secrets(key, passphrase, &url),
+        host,
+        port: url.port().unwrap_or(default_port),
+    })
+}
+
+/// Application and name of a stream over RTMP. With a key the whole path is the application; without, it is the first part of the path,
+/// or the first two of three (an application and its instance), and the rest is the name. A colon belongs to a name.
+///
+/// # Errors
+/// When there is no name.
+pub(super) fn split(url: &Url, key: Option<&str>) -> Result<(String, String), Refusal> {
+    let path = url.path().trim_matches('/');
+    let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
+    if let Some(key) = key {
+        return Ok((format!("{path}{query}"), key.to_owned()));
+    }
+    let (application, stream) = path.split_once('/').unwrap_or((path, ""));
+    let (application, stream) = match stream.split_once('/').filter(|(instance, _)| !instance.contains(':')) {
+        Some((instance, rest)) => (format!("{application}/{instance}"), rest),
+        None => (application.to_owned(), stream),
+    };
+    if stream.is_empty() {
+        let place = target(url.as_str());
+        return Err(format!(
+            "the URL names no stream; write its name behind {place}/{application}/, or a streamKeySecretRef"
+        ));
+    }
+    Ok((application, format!("{stream}{query}")))
+}
+
+fn unreadable() -> Refusal {
+    "the URL cannot be read; write rtmp://host/app".to_owned()
+}
+
+/// The URL, and the host that it names, as it is looked up.
+pub(super) fn parsed(url: &str) -> Result<(Url, String), Refusal> {
+    let url = Url::parse(url).map_err(|_| unreadable())?;
+    let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(unreadable)?;
+    let host = host.trim_matches(['[', ']']).to_owned();
+    Ok((url, host))
+}
+
+/// What must not be seen in messages.
+pub(super) fn secrets(key: Option<&str>, passphrase: Option<&str>, url: &Url) -> Vec<String> {
     let mut secrets: Vec<String> = key.into_iter().chain(passphrase).map(str::to_owned).collect();
     secrets.extend(url.query().map(str::to_owned));
     // A key may carry parameters of its own.
     secrets.extend(
         key.into_iter().flat_map(|key| key.split(['?', '&', '='])).filter(|part| part.len() >= 8).map(str::to_owned),
     );
-    Ok(Invocation {
-        arguments,
-        options: (!options.is_empty()).then(|| options.join("\n") + "\n"),
-        secrets,
-        host: host.trim_matches(['[', ']']).to_owned(),
-        port: url.port().unwrap_or(default_port),
-    })
+    secrets
 }
 
 /// Refuses what could end a line of the options; one line break at the end, as editors add it, is dropped.
-fn plain<'a>(value: Option<&'a str>, what: &str) -> Result<Option<&'a str>, Refusal> {
+pub(super) fn plain<'a>(value: Option<&'a str>, what: &str) -> Result<Option<&'a str>, Refusal> {
     let Some(value) = value else { return Ok(None) };
     let value = value.trim_end_matches(['\r', '\n']);
     if value.is_empty() {
@@ -177,11 +213,11 @@ pub fn target(url: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::plan::unit::{ObjectKey, PushAudio, Reconnect};
 
-    fn push(url: &str) -> Push {
+    pub fn push(url: &str) -> Push {
         Push {
             camera: ObjectKey::new("shop", "door"),
             url: url.into(),
@@ -216,15 +252,16 @@ mod tests {
     fn where_it_goes() {
         for (url, host, port) in [
             ("rtmp://192.0.2.1/live/door", "192.0.2.1", 1935),
-            ("rtmps://h.example/live2", "h.example", 443),
-            ("rtmp://[2001:db8::1]:1936/live", "2001:db8::1", 1936),
+            ("rtmps://h.example/live2/door", "h.example", 443),
+            ("rtmp://[2001:db8::1]:1936/live/door", "2001:db8::1", 1936),
             ("srt://h.example:8890", "h.example", 8890),
             ("rtsp://h.example:8554/door", "h.example", 8554),
             ("rtsp://h.example/door", "h.example", 554),
         ] {
             let made = build(&push(url), &Resolved::default(), Sound::Left, None).unwrap();
             assert_eq!((made.host.as_str(), made.port), (host, port));
-            assert_eq!((made.options, made.arguments.last().map(String::as_str)), (None, Some(url)));
+            assert_eq!(made.options.is_some(), url.starts_with("rtmp"), "{url}");
+            assert_eq!(made.arguments.last().map(String::as_str), Some(url));
         }
         assert_eq!(target("rtmp://h.example:1935/live2?x=1"), "rtmp://h.example:1935");
     }

@@ -15,7 +15,7 @@ const REFUSED: [&str; 7] = [
     "Connect.Rejected",
 ];
 /// … that it has another session under this name.
-const BUSY: [&str; 3] = ["Already publishing", "already publishing", "Publish.BadName"];
+pub(super) const BUSY: [&str; 3] = ["Already publishing", "already publishing", "Publish.BadName"];
 /// … besides [`messages::NOBODY`], that nobody answers in the protocol.
 const NO_HANDSHAKE: &str = "Cannot read RTMP handshake response";
 /// … that the target just hangs up.

@@ -1,13 +1,11 @@
-//! What FFmpeg is fed with: the frames of a camera, over all its runs, as one continuous fragmented MP4. Times go on over a cut
-//! of the camera by as much as the clock did, so that the target sees one session; silence is put in where sound is wanted and
-//! there is none. No IO; must not know where it is sent.
+//! What is sent: the frames of a camera, over all its runs, on one continuous timeline. Times go on over a cut of the camera by as
+//! much as the clock did, so that the target sees one session; silence is put in where sound is wanted and there is none. No IO;
+//! must not know where it is sent, nor in which format.
 
 use std::sync::Arc;
-
-use bytes::Bytes;
+use std::time::Duration;
 
 use crate::media::clock::{micros_to_ticks, ticks_to_micros};
-use crate::media::fmp4::writer::{FragmentOptions, write_fragment, write_header};
 use crate::media::frame::{Codec, Configuration, Frame, FrameKind, RunId, TrackConfiguration, TrackKind, UtcMicros};
 use crate::media::silence;
 use crate::plan::capability::Carrier;
@@ -78,7 +76,7 @@ impl Line {
     }
 }
 
-/// Turns frames into bytes.
+/// Finds frames their times in the session.
 #[derive(Debug)]
 pub struct Feed {
     configuration: Configuration,
@@ -88,7 +86,6 @@ pub struct Feed {
     run: Option<RunId>,
     /// Capture time of what stands at time zero.
     began: Option<UtcMicros>,
-    fragments: u32,
 }
 
 impl Feed {
@@ -106,13 +103,12 @@ impl Feed {
             sound,
             run: None,
             began: None,
-            fragments: 0,
         }
     }
 
-    /// What comes before everything else.
-    pub fn header(&self) -> Bytes {
-        write_header(&self.configuration, true)
+    /// The tracks that are sent.
+    pub const fn configuration(&self) -> &Configuration {
+        &self.configuration
     }
 
     /// Whether frames of this configuration can follow: the target has been told the codec's parameters once and for all.
@@ -124,28 +120,30 @@ impl Feed {
         sound == self.sound && self.configuration.video == configuration.video && same_sound
     }
 
-    /// Adds frames, in the order in which the hub gave them, to `out`. Returns how many pictures they are.
-    pub fn write(&mut self, frames: &[Arc<Frame>], out: &mut Vec<Bytes>) -> u64 {
+    /// For how long the pictures so far last, from the start of the session on.
+    pub fn lasts(&self) -> Duration {
+        Duration::from_micros(u64::try_from(self.video.micros(self.video.next)).unwrap_or(0))
+    }
+
+    /// Frames, in the order in which the hub gave them, at their times; without those that have no place.
+    pub fn place(&mut self, frames: &[Arc<Frame>]) -> Vec<Frame> {
         let mut taken: Vec<Frame> = Vec::with_capacity(frames.len());
-        let mut pictures = 0;
         for frame in frames {
             if self.run != Some(frame.run) {
                 // The hub begins a run with a key frame.
                 self.begin(frame);
             }
-            if let Some(frame) = self.place(frame) {
-                pictures += u64::from(frame.track == TrackKind::Video);
-                taken.push(frame);
-            }
+            taken.extend(self.place_one(frame));
         }
         if self.sound == Sound::Silence {
             self.fill(&mut taken);
         }
-        if !taken.is_empty() {
-            self.fragments = self.fragments.wrapping_add(1);
-            out.extend(write_fragment(self.fragments, &taken, true, FragmentOptions::default()).into_chunks());
-        }
-        pictures
+        // As they are heard and seen: targets take what is sent in one order.
+        taken.sort_by_key(|frame| match (frame.track, &self.audio) {
+            (TrackKind::Audio, Some(line)) => line.micros(frame.decode_time),
+            _ => self.video.micros(frame.decode_time),
+        });
+        taken
     }
 
     /// Puts a run behind what there is, by as much later as it was captured later.
@@ -162,7 +160,7 @@ impl Feed {
     }
 
     /// The frame at its time of the session; `None` for what has no place in it.
-    fn place(&mut self, frame: &Frame) -> Option<Frame> {
+    fn place_one(&mut self, frame: &Frame) -> Option<Frame> {
         let line = match frame.track {
             TrackKind::Video => &mut self.video,
             TrackKind::Audio => match self.sound {
@@ -210,7 +208,6 @@ impl Feed {
 mod tests {
     use super::*;
     use crate::agent::output::fixture::{Coded, coded};
-    use crate::media::fmp4::reader::{Event, Limits, Reader, Sample};
 
     const H264: [&str; 6] = ["-c:v", "libx264", "-preset", "ultrafast", "-g", "10"];
 
@@ -220,21 +217,11 @@ mod tests {
         coded.frames.iter().map(|frame| Arc::new(moved(frame))).collect()
     }
 
-    fn samples(chunks: &[Bytes]) -> Vec<Sample> {
-        let mut reader = Reader::new(Limits::default());
-        chunks.iter().for_each(|chunk| reader.feed(chunk));
-        let mut samples = Vec::new();
-        while let Some(event) = reader.next_event().unwrap() {
-            if let Event::Sample(sample) = event {
-                samples.push(sample);
-            }
-        }
-        samples
-    }
-
-    fn seconds(samples: &[Sample], track: u32, timescale: u32) -> Vec<f64> {
-        let of_track = samples.iter().filter(|sample| sample.track == track);
-        of_track.map(|sample| sample.decode_time as f64 / f64::from(timescale)).collect()
+    /// Decode times of a track's frames, in seconds.
+    fn seconds(frames: &[Frame], kind: TrackKind, feed: &Feed) -> Vec<f64> {
+        let timescale = f64::from(feed.configuration().track(kind).unwrap().timescale);
+        let of_track = frames.iter().filter(|frame| frame.track == kind);
+        of_track.map(|frame| frame.decode_time as f64 / timescale).collect()
     }
 
     #[test]
@@ -260,21 +247,18 @@ mod tests {
     fn a_cut_of_the_camera_is_a_hole_in_one_timeline() {
         let coded = coded(&H264, 10, 2, true);
         let mut feed = Feed::new(&coded.configuration, Sound::Copied);
-        let mut out = vec![feed.header()];
-        let pictures = feed.write(&again(&coded, 0, 1), &mut out);
-        assert_eq!(pictures, 20);
+        let mut out = feed.place(&again(&coded, 0, 1));
+        assert_eq!(out.iter().filter(|frame| frame.track == TrackKind::Video).count(), 20);
         assert!(feed.fits(&coded.configuration, Sound::Copied));
         // The next run begins 5 s after the first one did; and one more at once, by a clock that was set back.
-        feed.write(&again(&coded, 5_000_000, 2), &mut out);
-        feed.write(&again(&coded, 4_000_000, 3), &mut out);
-        let samples = samples(&out);
-        let timescale = coded.configuration.video.timescale;
-        let times = seconds(&samples, 1, timescale);
+        out.extend(feed.place(&again(&coded, 5_000_000, 2)));
+        out.extend(feed.place(&again(&coded, 4_000_000, 3)));
+        let times = seconds(&out, TrackKind::Video, &feed);
         assert_eq!(times.len(), 60);
         assert!(times.windows(2).all(|pair| pair[0] < pair[1]), "{times:?}");
         assert!((times[20] - times[0] - 5.0).abs() < 0.1, "{times:?}");
         assert!((times[40] - times[39]) < 0.3, "{times:?}");
-        let sound = seconds(&samples, 2, coded.configuration.audio.as_ref().unwrap().timescale);
+        let sound = seconds(&out, TrackKind::Audio, &feed);
         assert!(sound.windows(2).all(|pair| pair[0] < pair[1]), "{sound:?}");
         // Sound keeps its place beside the pictures.
         let of_second_run = sound.iter().find(|time| **time > 4.0).unwrap();
@@ -285,18 +269,22 @@ mod tests {
     fn silence_goes_beside_the_pictures_and_not_into_holes() {
         let coded = coded(&H264, 10, 2, false);
         let mut feed = Feed::new(&coded.configuration, Sound::Silence);
-        let mut out = vec![feed.header()];
+        let mut out = Vec::new();
         for batch in again(&coded, 0, 1).chunks(3) {
-            feed.write(batch, &mut out);
+            out.extend(feed.place(batch));
         }
-        feed.write(&again(&coded, 60_000_000, 2), &mut out);
-        let sound = seconds(&samples(&out), 2, silence::SAMPLE_RATE);
+        out.extend(feed.place(&again(&coded, 60_000_000, 2)));
+        let sound = seconds(&out, TrackKind::Audio, &feed);
         let unit = f64::from(silence::SAMPLES) / f64::from(silence::SAMPLE_RATE);
         let holes: Vec<f64> =
             sound.windows(2).map(|pair| pair[1] - pair[0]).filter(|step| (step - unit).abs() > 1e-6).collect();
         assert_eq!(holes.len(), 1, "{holes:?}");
         assert!((holes[0] - 58.0).abs() < 0.5, "{holes:?}");
         assert!((sound.len() as f64 * unit - 4.0).abs() < 0.2, "{}", sound.len());
+        // Beside the pictures, also where many come at once.
+        let kinds: Vec<TrackKind> = out.iter().rev().take(100).map(|frame| frame.track).collect();
+        let longest = kinds.chunk_by(|one, other| one == other).map(<[_]>::len).max();
+        assert!(longest < Some(8), "{kinds:?}");
     }
 
     #[test]

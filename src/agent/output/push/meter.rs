@@ -18,7 +18,7 @@ pub struct PushMeter {
 /// The counts as they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Counts {
-    /// Pictures that FFmpeg took.
+    /// Pictures that were handed over.
     pub pictures: u64,
     /// Frames that were left out because the target was too slow.
     pub dropped: u64,

@@ -1,11 +1,14 @@
-//! A stream that is sent to somebody else's server. An FFmpeg of its own is fed with frames from the hub, so that the
-//! camera is not opened again and nothing that hangs can touch a recording. This file decides when it is tried again.
+//! A stream that is sent to somebody else's server. It is fed with frames from the hub, so that the camera is not opened again and
+//! nothing that hangs can touch a recording. RTMP is spoken here; what speaks other protocols, or must encode sound, is an FFmpeg of
+//! its own. This file decides which, and when it is tried again.
 //!
 //! | module | what it is for |
 //! | --- | --- |
 //! | [`arguments`] | pure: plan and secrets → FFmpeg's arguments; where keys go |
-//! | [`feed`] | pure: frames of all runs → one continuous fragmented MP4 |
-//! | [`session`] | one FFmpeg, from start to end |
+//! | [`place`] | pure: URL and secrets → where an RTMP stream goes |
+//! | [`feed`] | pure: frames of all runs → one continuous timeline |
+//! | [`session`] | one session, from start to end |
+//! | [`sender`] | what carries it: [`ffmpeg`] or [`rtmp`] |
 //! | [`progress`] | pure: whether the target takes what is sent |
 //! | [`rate`] | pure: how much it takes |
 //! | [`acknowledged`] | what the target has acknowledged, as the kernel counts it |
@@ -16,9 +19,13 @@ pub mod acknowledged;
 pub mod arguments;
 pub mod classify;
 pub mod feed;
+pub mod ffmpeg;
 pub mod meter;
+pub mod place;
 pub mod progress;
 pub mod rate;
+pub mod rtmp;
+pub mod sender;
 pub mod session;
 
 use std::sync::Arc;
@@ -27,16 +34,22 @@ use std::time::{Duration, Instant};
 use tokio::time::{sleep, timeout};
 
 use self::arguments::{Resolved, target};
-use self::feed::{Feed, sound};
+use self::feed::{Feed, Sound, sound};
+use self::ffmpeg::FFmpegSender;
 use self::meter::PushMeter;
-use self::session::{Ended, Session, failed};
+use self::place::Address;
+use self::rtmp::RtmpSender;
+use self::session::Session;
 use crate::agent::hub::{Event, Pace};
-use crate::agent::output::slate::CameraOrSlate;
+use crate::agent::output::material::{Material, MaterialReader, Wanted};
+use crate::agent::source::fed::Ended;
 use crate::agent::source::knock;
+use crate::agent::source::process::not_started;
 use crate::agent::source::reconnect::{Attempts, Next, Outcome};
-use crate::agent::transcode::{Encode, Renditions};
+use crate::agent::transcode::Frames as _;
 use crate::agent::unit::{Secrets, UnitContext};
 use crate::media::frame::Configuration;
+use crate::media::nut::{NutWriter, depth};
 use crate::plan::capability::Carrier;
 use crate::plan::report::{PushFacts, PushMode, Reason, UnitState};
 use crate::plan::unit::{ObjectKind, ObjectRef, Push, PushAudio, Reconnect, SecretKey};
@@ -45,8 +58,9 @@ use crate::plan::unit::{ObjectKind, ObjectRef, Push, PushAudio, Reconnect, Secre
 const REFUSED: Reconnect = Reconnect { initial_delay_ms: 30_000, max_delay_ms: 600_000, max_attempts: None };
 /// How often secrets are looked at while they are what is wrong.
 const SECRETS_EVERY: Duration = Duration::from_secs(1);
-/// What is handed over at once: FFmpeg is woken so many times a second, and viewers are later by this at most.
-const PACE: Pace = Pace::Pauses(Duration::from_millis(100));
+/// What is handed over at once: a target is called so many times a second, and viewers are later by this at most, which is little of
+/// what they are late by anyway.
+const PACE: Pace = Pace::Pauses(Duration::from_millis(200));
 /// A camera that sends nothing for so long is said to be what is waited for.
 const CAMERA_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -55,17 +69,18 @@ pub async fn run(context: UnitContext, push: Push) {
     let key = context.object.key.clone();
     let meter = Arc::new(PushMeter::default());
     context.registry.pushes.insert(key.clone(), meter.clone());
-    let encoded = push.video.as_ref().map(|video| (video, Renditions::new(video, &push.camera, None)));
-    let renditions = encoded.as_ref().map(|(_, renditions)| renditions);
-    let unit = Unit { context: &context, push: &push, meter: &meter, renditions };
-    if let Some((transcode, renditions)) = &encoded {
-        let hubs = &context.registry.hubs;
-        let mut frames = CameraOrSlate::new(&context, hubs, &push.camera, PACE, push.fallback.as_deref());
-        let encode = Encode { context: &context, transcode, audio: push.audio != PushAudio::None };
-        encode.beside(&mut frames, renditions, unit.run()).await;
-    } else {
-        unit.run().await;
-    }
+    let wanted = Wanted {
+        camera: &push.camera,
+        video: push.video.as_ref(),
+        audio: push.audio != PushAudio::None,
+        // By the FFmpeg that sends it.
+        audio_bit_rate: None,
+        fallback: push.fallback.as_deref(),
+        ring: None,
+    };
+    let material = Material::new(&context, wanted);
+    let unit = Unit { context: &context, push: &push, meter: &meter, material: &material };
+    material.run(PACE, unit.run()).await;
     context.registry.pushes.remove(&key, &meter);
 }
 
@@ -73,8 +88,7 @@ struct Unit<'a> {
     context: &'a UnitContext,
     push: &'a Push,
     meter: &'a PushMeter,
-    /// What is encoded of the camera's frames, if anything is.
-    renditions: Option<&'a Renditions>,
+    material: &'a Material<'a>,
 }
 
 impl Unit<'_> {
@@ -88,13 +102,7 @@ impl Unit<'_> {
             return self.context.cancel.cancelled().await;
         };
         self.context.update(|report| report.push = Some(PushFacts::new(PushMode::Reconnecting)));
-        let mut camera = match self.renditions {
-            None => {
-                let hubs = &self.context.registry.hubs;
-                CameraOrSlate::new(self.context, hubs, &self.push.camera, PACE, self.push.fallback.as_deref())
-            }
-            Some(renditions) => renditions.frames(0, self.context, &self.push.camera, PACE),
-        };
+        let mut camera = self.material.read(0, PACE);
         let (mut attempts, mut refusals) = (Attempts::default(), Attempts::default());
         loop {
             let first = tokio::select! {
@@ -105,10 +113,10 @@ impl Unit<'_> {
             let mut peer = None;
             let ended = match &secrets {
                 Ok(resolved) => self.attempt(resolved, carrier, &mut camera, first, &mut peer).await,
-                Err(missing) => failed(
+                Err(missing) => Ended::early((
                     Reason::SecretMissing,
                     format!("Secret {} has no key {}; create it", missing.name, missing.key),
-                ),
+                )),
             };
             if self.context.cancel.is_cancelled() {
                 return;
@@ -146,7 +154,7 @@ impl Unit<'_> {
     }
 
     /// What the camera sends first, from a configuration on that can be carried.
-    async fn first(&self, camera: &mut CameraOrSlate<'_>, carrier: Carrier) -> (Arc<Configuration>, Vec<Event>) {
+    async fn first(&self, camera: &mut MaterialReader<'_>, carrier: Carrier) -> (Arc<Configuration>, Vec<Event>) {
         loop {
             let events = if let Ok(events) = timeout(CAMERA_PATIENCE, camera.next()).await {
                 events
@@ -185,22 +193,61 @@ impl Unit<'_> {
         &self,
         resolved: &Resolved,
         carrier: Carrier,
-        camera: &mut CameraOrSlate<'_>,
+        camera: &mut MaterialReader<'_>,
         (configuration, first): (Arc<Configuration>, Vec<Event>),
         peer: &mut Option<(String, u16)>,
     ) -> Ended {
         let sound = sound(self.push.audio, configuration.audio.as_ref().map(|audio| audio.codec), carrier);
+        let feed = Feed::new(&configuration, sound);
+        let session = Session { context: self.context, push: self.push, carrier, meter: self.meter };
+        let refused = |message| Ended::early((Reason::PushRefused, message));
+        if carrier == Carrier::Rtmp && sound != Sound::Encoded {
+            let address = match Address::of(self.push, resolved) {
+                Ok(address) => address,
+                Err(message) => return refused(message),
+            };
+            if let Err(ended) = self.prepare(&address.host, address.port, carrier, peer).await {
+                return ended;
+            }
+            let guard = &self.context.registry.source_guard;
+            let opened = tokio::select! {
+                () = self.context.cancel.cancelled() => return Ended::early((Reason::ShuttingDown, "stopped".into())),
+                opened = Box::pin(RtmpSender::open(&address, feed.configuration(), guard)) => opened,
+            };
+            return match opened {
+                Ok(sender) => Box::pin(session.run(sender, camera, feed, first)).await,
+                Err(refusal) => Ended::early(refusal),
+            };
+        }
         // GnuTLS does not look at it by itself.
         let certificates = std::env::var("SSL_CERT_FILE").ok();
         let invocation = match arguments::build(self.push, resolved, sound, certificates.as_deref()) {
             Ok(invocation) => invocation,
-            Err(message) => return failed(Reason::PushRefused, message),
+            Err(message) => return refused(message),
         };
-        if let Err(message) = self.context.registry.source_guard.look_up(&invocation.host).await {
-            return failed(Reason::TargetUnreachable, message);
+        if let Err(ended) = self.prepare(&invocation.host, invocation.port, carrier, peer).await {
+            return ended;
         }
+        let Configuration { video, audio, .. } = feed.configuration();
+        let writer = NutWriter::new((**video).clone(), audio.as_deref().cloned(), depth(video));
+        match FFmpegSender::start(&invocation, carrier, writer, self.context.logs.clone()) {
+            Ok(sender) => Box::pin(session.run(sender, camera, feed, first)).await,
+            Err(error) => Ended::early(not_started(&error)),
+        }
+    }
+
+    /// What comes before every attempt: may the host be connected to, and what is said meanwhile.
+    async fn prepare(
+        &self,
+        host: &str,
+        port: u16,
+        carrier: Carrier,
+        peer: &mut Option<(String, u16)>,
+    ) -> Result<(), Ended> {
+        let looked_up = self.context.registry.source_guard.look_up(host).await;
+        looked_up.map_err(|message| Ended::early((Reason::TargetUnreachable, message)))?;
         if carrier != Carrier::Srt {
-            *peer = Some((invocation.host.clone(), invocation.port));
+            *peer = Some((host.to_owned(), port));
         }
         // Why the one before failed stands until this one succeeds.
         let before = self.context.board.unit(&self.context.object).map(|report| report.state);
@@ -208,8 +255,7 @@ impl Unit<'_> {
             let message = format!("connecting to {}", target(&self.push.url));
             self.context.set_state(UnitState::Starting, Reason::Connecting, message);
         }
-        let session = Session { context: self.context, push: self.push, carrier, meter: self.meter };
-        session.run(&invocation, camera, Feed::new(&configuration, sound), first).await
+        Ok(())
     }
 
     /// Waits, at most until what was wrong may be right.

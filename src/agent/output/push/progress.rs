@@ -1,5 +1,5 @@
-//! Whether a push goes on: by what its target acknowledges while there is something to send, and by nothing else. That FFmpeg is
-//! alive proves nothing. Pure: time and counts come from the caller.
+//! Whether a push goes on: by what its target acknowledges while there is something to send, and by nothing else. That a connection
+//! stands proves nothing. Pure: time and counts come from the caller.
 
 use std::time::Duration;
 
@@ -9,11 +9,11 @@ pub const LIMIT: Duration = Duration::from_secs(10);
 /// What was counted at one look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Look {
-    /// Bytes that FFmpeg was given, since it started.
+    /// Bytes that were handed over.
     pub given: u64,
-    /// Whether there is more that it does not take.
+    /// Whether there is more that is not taken.
     pub held_up: bool,
-    /// Bytes that the target has acknowledged, where that can be told; else what FFmpeg was given.
+    /// Bytes that the target has acknowledged, where that can be told; else what was handed over.
     pub acknowledged: u64,
 }
 

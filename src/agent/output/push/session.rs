@@ -1,29 +1,24 @@
-//! One session with a target: from the start of its FFmpeg to the end. Feeds it with frames, watches whether the target takes
-//! them, and ends it when it does not. Says how it went; must not know how often it was tried.
+//! One session with a target, from its start to its end. Feeds it with frames, watches whether the target takes them, and ends it
+//! when it does not. Says how it went; must not know how often it was tried, nor what carries it.
 
-use std::collections::VecDeque;
-use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use jiff::Timestamp;
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
-use tokio::process::{ChildStdin, ChildStdout};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval};
 
-use super::acknowledged::acknowledged;
-use super::arguments::{Invocation, OPTIONS_FD, target};
-use super::classify::{Stage, classify};
+use super::arguments::target;
 use super::feed::{Feed, sound};
 use super::meter::PushMeter;
 use super::progress::{LIMIT, Look, Progress};
 use super::rate::Rate;
+use super::sender::{Over, Sender};
 use crate::agent::hub::Event;
-use crate::agent::output::slate::CameraOrSlate;
-use crate::agent::source::process::{Ends, Manner, Process, spawn_sender};
+use crate::agent::output::material::MaterialReader;
+use crate::agent::source::fed::Ended;
+use crate::agent::transcode::Frames as _;
 use crate::agent::unit::UnitContext;
-use crate::media::frame::{Frame, UtcMicros};
+use crate::media::frame::{Frame, TrackKind, UtcMicros};
 use crate::plan::capability::Carrier;
 use crate::plan::report::{PushFacts, PushMode, Reason, UnitState};
 use crate::plan::unit::Push;
@@ -36,29 +31,17 @@ const NOT_SEAMLESS: &str = "NotSeamless";
 const DROPPED_FOR: Duration = Duration::from_mins(1);
 /// How often it is looked at whether the target takes anything.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How long FFmpeg gets to take leave of the target once the stream ends.
-const FAREWELL: Duration = Duration::from_secs(2);
-/// How long a process that has closed its pipe is given to end.
-const END_PATIENCE: Duration = Duration::from_secs(2);
-
-/// How a session went.
-#[derive(Debug)]
-pub struct Ended {
-    /// Why.
-    pub reason: Reason,
-    /// One redacted sentence.
-    pub message: String,
-    /// For how long the target took what was sent; `None` when it never did.
-    pub lasted: Option<Duration>,
-    /// No need to wait before the next one.
-    pub at_once: bool,
-}
+/// RTMP counts milliseconds with 32 bits, and many a player with 31, which end after 24.8 days: a session that has lasted so
+/// long is begun anew before that.
+const LONGEST_RTMP: Duration = Duration::from_hours(24 * 24);
 
 /// Why it is over.
 enum Stop {
     Cancelled,
-    /// FFmpeg has ended.
-    Exited,
+    /// It has lasted as long as its protocol can count.
+    Full,
+    /// The target or what carries the session has ended it.
+    Over,
     /// The target takes nothing.
     Stalled,
     /// The camera sends something that this session cannot carry on with.
@@ -78,14 +61,12 @@ pub struct Session<'a> {
 }
 
 /// What is known while it lasts.
-struct State {
+struct State<S> {
     feed: Feed,
-    queue: VecDeque<Bytes>,
-    given: u64,
+    sender: S,
     acknowledged: u64,
     progress: Progress,
     looked: Instant,
-    stage: Stage,
     /// Since when the target takes what is sent.
     since: Option<(Instant, Timestamp)>,
     /// The camera sends nothing.
@@ -99,31 +80,20 @@ struct State {
 }
 
 impl Session<'_> {
-    /// Starts FFmpeg and stays with it until it has ended. `first` is what has been read of the camera already.
-    pub async fn run(
+    /// Stays with it until it has ended. `first` is what has been read of the camera already.
+    pub async fn run<S: Sender>(
         self,
-        invocation: &Invocation,
-        camera: &mut CameraOrSlate<'_>,
+        sender: S,
+        camera: &mut MaterialReader<'_>,
         feed: Feed,
         first: Vec<Event>,
     ) -> Ended {
-        let options = invocation.options.as_deref().map(|options| (OPTIONS_FD, options));
-        let started = spawn_sender(&invocation.arguments, options, &invocation.secrets, self.context.logs.clone());
-        let (mut process, ends) = match started {
-            Ok(started) => started,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return failed(Reason::FFmpegMissing, "FFmpeg is not installed; install the package ffmpeg".into());
-            }
-            Err(error) => return failed(Reason::FFmpegFailed, format!("FFmpeg cannot be started: {error}")),
-        };
         let mut state = State {
-            queue: VecDeque::from([feed.header()]),
             feed,
-            given: 0,
+            sender,
             acknowledged: 0,
             progress: Progress::default(),
             looked: Instant::now(),
-            stage: Stage::Opening,
             since: None,
             paused: false,
             slate: camera.slate_since().is_some(),
@@ -131,59 +101,29 @@ impl Session<'_> {
             rate: Rate::default(),
             left_out: self.meter.counts().dropped,
         };
-        let Ends { mut media, progress } = ends;
-        let mut told = BufReader::new(progress).lines();
         let stop = match self.accept(first, &mut state) {
-            Ok(()) => self.follow(&mut process, &mut media, &mut told, camera, &mut state).await,
+            Ok(()) => self.follow(camera, &mut state).await,
             Err(stop) => stop,
         };
-        let lines = end(process, media, &stop).await;
         self.context.set_notice(FRAMES_DROPPED, None);
         self.meter.set_since(None);
         self.tell(PushMode::Reconnecting, None, &state);
-        self.conclude(&stop, &lines, &state)
+        let (was_accepted, lasted) = (state.sender.is_accepted(), state.since.map(|(since, _)| since.elapsed()));
+        let said = state.sender.end(matches!(stop, Stop::Cancelled | Stop::Changed | Stop::Full)).await;
+        self.conclude(&stop, said, was_accepted, lasted)
     }
 
-    async fn follow(
-        &self,
-        process: &mut Process,
-        media: &mut ChildStdin,
-        told: &mut Lines<BufReader<ChildStdout>>,
-        camera: &mut CameraOrSlate<'_>,
-        state: &mut State,
-    ) -> Stop {
+    async fn follow<S: Sender>(&self, camera: &mut MaterialReader<'_>, state: &mut State<S>) -> Stop {
         let mut looks = interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut is_told = true;
         loop {
-            let mut next = state.queue.front_mut();
+            let is_fed = state.sender.is_fed();
             let result = tokio::select! {
                 biased;
                 () = self.context.cancel.cancelled() => return Stop::Cancelled,
-                _ = process.wait() => return Stop::Exited,
-                _ = looks.tick() => self.look(process, state).await,
-                line = told.next_line(), if is_told => {
-                    match line {
-                        Ok(Some(line)) => notice(&line, state),
-                        Ok(None) | Err(_) => is_told = false,
-                    }
-                    Ok(())
-                }
-                written = write(media, &mut next), if next.is_some() => match written {
-                    Ok(0) | Err(_) => {
-                        // Its end says why.
-                        let _ = timeout(END_PATIENCE, process.wait()).await;
-                        Err(Stop::Exited)
-                    }
-                    Ok(bytes) => {
-                        state.given += bytes as u64;
-                        if state.queue.front().is_some_and(Bytes::is_empty) {
-                            state.queue.pop_front();
-                        }
-                        Ok(())
-                    }
-                },
-                events = camera.next(), if next.is_none() => {
+                _ = looks.tick() => self.look(state).await,
+                went_on = state.sender.go_on() => went_on.map_err(|Over| Stop::Over),
+                events = camera.next(), if is_fed => {
                     state.slate = camera.slate_since().is_some();
                     self.tell_seam(camera);
                     self.accept(events, state)
@@ -196,15 +136,14 @@ impl Session<'_> {
     }
 
     /// Takes what the camera sent.
-    fn accept(&self, events: Vec<Event>, state: &mut State) -> Result<(), Stop> {
+    fn accept<S: Sender>(&self, events: Vec<Event>, state: &mut State<S>) -> Result<(), Stop> {
         let mut frames: Vec<Arc<Frame>> = Vec::new();
-        let mut chunks = Vec::new();
         let mut result = Ok(());
         for event in events {
             match event {
                 Event::Frame(frame) => frames.push(frame),
                 Event::Configuration { configuration, .. } => {
-                    self.write(&mut frames, &mut chunks, state);
+                    self.write(&mut frames, state);
                     let codec = configuration.audio.as_ref().map(|audio| audio.codec);
                     if !state.feed.fits(&configuration, sound(self.push.audio, codec, self.carrier)) {
                         result = Err(Stop::Changed);
@@ -212,7 +151,7 @@ impl Session<'_> {
                     }
                 }
                 Event::Ended(ending) => {
-                    self.write(&mut frames, &mut chunks, state);
+                    self.write(&mut frames, state);
                     state.paused = true;
                     if let Some((_, since)) = state.since {
                         self.tell(PushMode::Paused, Some(since), state);
@@ -234,32 +173,29 @@ impl Session<'_> {
                 }
             }
         }
-        self.write(&mut frames, &mut chunks, state);
-        state.queue.extend(chunks.into_iter().filter(|chunk| !chunk.is_empty()));
+        self.write(&mut frames, state);
         result
     }
 
-    fn write(&self, frames: &mut Vec<Arc<Frame>>, chunks: &mut Vec<Bytes>, state: &mut State) {
+    fn write<S: Sender>(&self, frames: &mut Vec<Arc<Frame>>, state: &mut State<S>) {
         if !frames.is_empty() {
             state.paused = false;
-            self.meter.count_pictures(state.feed.write(frames, chunks));
+            let placed = state.feed.place(frames);
+            self.meter.count_pictures(placed.iter().filter(|frame| frame.track == TrackKind::Video).count() as u64);
+            state.sender.write(placed);
             frames.clear();
         }
     }
 
     /// Sees whether the target takes what is sent.
-    async fn look(&self, process: &Process, state: &mut State) -> Result<(), Stop> {
-        let acknowledged = match process.id().filter(|_| self.carrier != Carrier::Srt) {
-            // SRT is no TCP: its library ends the session itself when the other side is silent.
-            None => state.given,
-            Some(id) => match tokio::task::spawn_blocking(move || acknowledged(id)).await {
-                // A connection that was closed takes its count with it.
-                Ok(Ok(bytes)) => bytes.max(state.acknowledged),
-                // What FFmpeg takes is the next best that is known.
-                _ => state.given,
-            },
+    async fn look<S: Sender>(&self, state: &mut State<S>) -> Result<(), Stop> {
+        let acknowledged = match state.sender.acknowledged().await {
+            // A connection that was closed takes its count with it.
+            Some(bytes) => bytes.max(state.acknowledged),
+            // What was handed over is the next best that is known.
+            None => state.sender.given(),
         };
-        let look = Look { given: state.given, held_up: !state.queue.is_empty(), acknowledged };
+        let look = Look { given: state.sender.given(), held_up: !state.sender.is_fed(), acknowledged };
         let elapsed = state.looked.elapsed();
         let moved = state.progress.look(look, elapsed);
         state.looked = Instant::now();
@@ -273,12 +209,15 @@ impl Session<'_> {
         if moved {
             self.meter.count_bytes(bytes);
         }
-        if moved && state.stage == Stage::Sending && !state.paused {
+        if moved && state.sender.is_accepted() && !state.paused {
             let (_, since) = *state.since.get_or_insert_with(|| {
                 let since = Timestamp::now();
                 self.meter.set_since(Some(since));
                 (Instant::now(), since)
             });
+            if self.carrier == Carrier::Rtmp && state.feed.lasts() >= LONGEST_RTMP {
+                return Err(Stop::Full);
+            }
             let place = target(&self.push.url);
             let (mode, reason, message) = if state.slate {
                 let message = format!("the slate is sent to {place}, because the camera sends no pictures");
@@ -296,7 +235,7 @@ impl Session<'_> {
     }
 
     /// Says when the slate will need a session of its own.
-    fn tell_seam(&self, camera: &CameraOrSlate<'_>) {
+    fn tell_seam(&self, camera: &MaterialReader<'_>) {
         let message = camera.seam().map(|reason| {
             format!(
                 "the slate needs another session with the target than the camera's pictures, because of the camera: {reason}; \
@@ -306,7 +245,7 @@ impl Session<'_> {
         self.context.set_notice(NOT_SEAMLESS, message);
     }
 
-    fn tell(&self, mode: PushMode, since: Option<Timestamp>, state: &State) {
+    fn tell<S>(&self, mode: PushMode, since: Option<Timestamp>, state: &State<S>) {
         let facts = PushFacts {
             since: since.map(UtcMicros::from_timestamp),
             bit_rate: since.and(state.rate.bits_per_second()),
@@ -316,52 +255,115 @@ impl Session<'_> {
         self.context.update(|report| report.push = Some(facts));
     }
 
-    fn conclude(&self, stop: &Stop, lines: &[String], state: &State) -> Ended {
+    fn conclude(&self, stop: &Stop, said: (Reason, String), was_accepted: bool, lasted: Option<Duration>) -> Ended {
         let place = target(&self.push.url);
         let (reason, message) = match stop {
             Stop::Cancelled => (Reason::ShuttingDown, "stopped".to_owned()),
+            Stop::Full => (
+                Reason::ConfigurationChanged,
+                "the session has lasted for 24 days, and RTMP cannot count much further".to_owned(),
+            ),
             Stop::Changed => (
                 Reason::ConfigurationChanged,
                 "the format of the pictures has changed, which needs another session with the target".to_owned(),
             ),
-            Stop::Stalled if state.stage == Stage::Opening => {
+            Stop::Stalled if !was_accepted => {
                 (Reason::TargetUnreachable, format!("no session: {place} has not answered for {LIMIT:?}"))
             }
             Stop::Stalled => (Reason::PushStalled, format!("{place} has taken nothing for {LIMIT:?}")),
-            Stop::Exited => classify(lines, state.stage, self.carrier),
+            Stop::Over => said,
         };
-        let lasted = state.since.map(|(since, _)| since.elapsed());
-        Ended { reason, message, lasted, at_once: matches!(stop, Stop::Changed) }
+        Ended { reason, message, lasted, at_once: matches!(stop, Stop::Changed | Stop::Full) }
     }
 }
 
-/// A session that did not come to be.
-pub fn failed(reason: Reason, message: String) -> Ended {
-    Ended { reason, message, lasted: None, at_once: false }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::hub::Pace;
+    use crate::agent::output::fixture::{Coded, H264, Rig, camera, coded};
+    use crate::agent::output::material::{Material, Wanted};
+    use crate::agent::output::push::feed::Sound;
+    use crate::media::frame::RunId;
+    use crate::plan::unit::{ObjectKind, PushAudio, Reconnect};
 
-/// Hands the next bytes over. Cancel safe: what was not written stays.
-async fn write(media: &mut ChildStdin, next: &mut Option<&mut Bytes>) -> io::Result<usize> {
-    match next {
-        Some(bytes) => media.write_buf(*bytes).await,
-        None => Ok(0),
+    /// A target that takes all.
+    #[derive(Default)]
+    struct Taker {
+        given: u64,
     }
-}
 
-/// Takes note of a line of FFmpeg's progress.
-fn notice(line: &str, state: &mut State) {
-    let frames = line.strip_prefix("frame=").and_then(|frames| frames.trim().parse::<u64>().ok());
-    if frames.is_some_and(|frames| frames > 0) {
-        state.stage = Stage::Sending;
-    }
-}
+    impl Sender for Taker {
+        fn is_accepted(&self) -> bool {
+            true
+        }
 
-/// Ends FFmpeg. Returns its newest messages.
-async fn end(mut process: Process, media: ChildStdin, stop: &Stop) -> Vec<String> {
-    drop(media);
-    if matches!(stop, Stop::Cancelled | Stop::Changed) {
-        // The stream ends there, so that it takes leave of the target.
-        let _ = timeout(FAREWELL, process.wait()).await;
+        fn is_fed(&self) -> bool {
+            true
+        }
+
+        fn given(&self) -> u64 {
+            self.given
+        }
+
+        fn write(&mut self, frames: Vec<Frame>) {
+            self.given += frames.iter().map(|frame| frame.payload.len() as u64).sum::<u64>();
+        }
+
+        async fn go_on(&mut self) -> Result<(), Over> {
+            std::future::pending().await
+        }
+
+        async fn acknowledged(&mut self) -> Option<u64> {
+            Some(self.given)
+        }
+
+        async fn end(self, leave: bool) -> (Reason, String) {
+            assert!(leave, "the target is told");
+            (Reason::ShuttingDown, String::new())
+        }
     }
-    process.stop(Manner::InOrder).await
+
+    /// How a session ends that goes on over a cut of so many days; `None`: it goes on.
+    async fn ended_after(days: i64, carrier: Carrier) -> Option<Ended> {
+        let Coded { configuration, frames } = coded(&H264, 25, 1, false);
+        let rig = Rig::new();
+        let context = rig.context(ObjectKind::Stream, "push");
+        let push = Push {
+            camera: camera(),
+            url: "rtmp://127.0.0.1/live".into(),
+            stream_key: None,
+            passphrase: None,
+            audio: PushAudio::Auto,
+            audio_bit_rate: 128_000,
+            video: None,
+            reconnect: Reconnect { initial_delay_ms: 1000, max_delay_ms: 1000, max_attempts: None },
+            fallback: None,
+        };
+        let cut = |frame: &Frame| Frame {
+            run: RunId(frame.run.0 + 1),
+            utc: UtcMicros(frame.utc.0 + days * 86_400_000_000),
+            ..frame.clone()
+        };
+        let first = [frames[0].clone(), cut(&frames[0])].map(|frame| Event::Frame(Arc::new(frame))).into();
+        let feed = Feed::new(&configuration, Sound::Left);
+        let key = camera();
+        let wanted =
+            Wanted { camera: &key, video: None, audio: true, audio_bit_rate: None, fallback: None, ring: None };
+        let material = Material::new(&context, wanted);
+        let mut reader = material.read(0, Pace::EveryFrame);
+        let meter = PushMeter::default();
+        let session = Session { context: &context, push: &push, carrier, meter: &meter };
+        let run = session.run(Taker::default(), &mut reader, feed, first);
+        tokio::time::timeout(Duration::from_secs(10), run).await.ok()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_rtmp_session_is_begun_anew_before_its_times_run_out() {
+        let ended = ended_after(24, Carrier::Rtmp).await.expect("it is full");
+        assert_eq!((ended.reason, ended.at_once), (Reason::ConfigurationChanged, true), "{}", ended.message);
+        assert!(ended.message.contains("24 days"), "{}", ended.message);
+        assert!(ended_after(23, Carrier::Rtmp).await.is_none());
+        assert!(ended_after(24, Carrier::Rtsp).await.is_none(), "RTP counts on from anywhere");
+    }
 }

@@ -7,103 +7,63 @@
 //! | --- | --- |
 //! | [`card`] | pure: what a slate looks like → FFmpeg's arguments |
 //! | [`encoder`] | an FFmpeg that makes slate pictures |
+//! | [`prepared`] | what is drawn before it is needed |
 //! | [`splice`] | pure: where slate pictures go among the camera's frames |
 //! | [`meter`] | counts for metrics |
 
 pub mod card;
+#[cfg(test)]
+mod day;
 pub mod encoder;
 pub mod meter;
+pub mod prepared;
 pub mod splice;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
-use self::card::{Background, Card, Shape, UNSEEN};
-use self::encoder::{Moving, SlateError, SlatePicture, still};
+use self::card::Background;
+use self::encoder::{Moving, SlateError, SlatePicture};
 use self::meter::SlateMeter;
+use self::prepared::{Prepared, Wanted, prepare};
 use self::splice::Splice;
 use super::camera::CameraFrames;
 use super::snapshot::last_picture;
 use crate::agent::hub::{Event, Hub, Pace};
 use crate::agent::registry::Table;
 use crate::agent::unit::UnitContext;
-use crate::media::frame::{Codec, Configuration, TrackConfiguration, UtcMicros};
-use crate::media::h264_slice::{Fit, Tools, tools};
-use crate::media::silence;
-use crate::plan::report::{FallbackFacts, FallbackMode};
-use crate::plan::unit::{Fallback, ObjectKey};
+use crate::media::frame::{Configuration, UtcMicros};
+use crate::plan::report::{FallbackFacts, FallbackMode, UnitState};
+use crate::plan::unit::{Fallback, ObjectKey, ObjectKind, ObjectRef};
 
 /// Condition type of a stream whose slate cannot be drawn.
 const SLATE_UNAVAILABLE: &str = "SlateUnavailable";
 /// Condition type of a stream whose slate is the card because its image cannot be shown.
 const SLATE_IMAGE_UNAVAILABLE: &str = "SlateImageUnavailable";
-/// A camera that has never been seen is given so long to connect before the slate tells its viewers that it is away.
+/// A camera that has never been seen is given so long for its first attempt to connect before the slate tells its viewers that
+/// it is away: whatever is drawn before its size is known may not fit what comes.
 const UNSEEN_PATIENCE: Duration = Duration::from_secs(10);
-/// A camera of few pictures is away when so many of them are missing.
-const MISSING_PICTURES: u32 = 3;
-/// However few they are.
-const LONGEST_PATIENCE: Duration = Duration::from_mins(1);
+/// How often it is looked at whether that attempt has failed.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// The picture that was drawn beforehand is shown again when there has been no other for so long.
 const STILL_EVERY: Duration = Duration::from_secs(1);
 /// Before an encoder that failed is started again.
 const RETRY: Duration = Duration::from_secs(5);
-/// So many slates are drawn beforehand at once: it is never urgent.
-static DRAWING: Semaphore = Semaphore::const_new(1);
-
-/// What a slate has to look like.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Wanted {
-    /// The camera's; `None` of one that has never been seen.
-    video: Option<Arc<TrackConfiguration>>,
-    audio: Option<Arc<TrackConfiguration>>,
-}
-
-/// A slate that can be shown.
-#[derive(Debug)]
-struct Prepared {
-    wanted: Wanted,
-    card: Card,
-    shape: Shape,
-    image: Option<Bytes>,
-    /// Why the image is not shown.
-    image_problem: Option<String>,
-    still: SlatePicture,
-    /// What frames of it need.
-    configuration: Arc<Configuration>,
-    /// Makes its pictures those of the camera; or why they are not.
-    fit: Result<Fit, &'static str>,
-}
+/// How often the image is read, to see whether it is another one: no event tells of a change in a mounted ConfigMap.
+const IMAGE_EVERY: Duration = Duration::from_secs(5);
 
 /// Frames of a camera, or a slate in their place.
 #[derive(Debug)]
 pub struct CameraOrSlate<'a> {
     camera: CameraFrames<'a>,
     slate: Option<Slate<'a>>,
-    /// What the encoder shows that stands between, if there is one.
-    upstream: Option<&'a Shown>,
-}
-
-/// Since when a slate is shown, as readers behind an encoder are told.
-#[derive(Debug, Default)]
-pub struct Shown(Mutex<Option<Timestamp>>);
-
-impl Shown {
-    /// It is shown since then, or not.
-    pub fn set(&self, since: Option<Timestamp>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = since;
-    }
-
-    fn get(&self) -> Option<Timestamp> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 #[derive(Debug)]
@@ -115,6 +75,8 @@ struct Slate<'a> {
     meter: Arc<SlateMeter>,
     /// When the camera's newest picture came; at first, since when it is waited for.
     newest: Instant,
+    /// What the camera's pictures needed before this began to read it: of one that is away, what it will likely send again.
+    before: Option<Arc<Configuration>>,
     /// Pictures that need others are left out.
     wait_for_key: bool,
     prepared: Option<Prepared>,
@@ -123,6 +85,8 @@ struct Slate<'a> {
     moving: Option<Moving>,
     /// Nothing is tried again before this.
     retry_at: Instant,
+    /// The image is not looked at again before this.
+    look_at_image: Instant,
     /// When a slate picture was shown last.
     shown_at: Instant,
     /// Since when the slate is shown.
@@ -139,14 +103,7 @@ impl<'a> CameraOrSlate<'a> {
         fallback: Option<&'a Fallback>,
     ) -> Self {
         let slate = fallback.map(|fallback| Slate::new(context, camera, fallback));
-        Self { camera: CameraFrames::new(hubs, camera, pace), slate, upstream: None }
-    }
-
-    /// The same behind an encoder, which shows the slate itself.
-    #[must_use]
-    pub fn behind(mut self, upstream: &'a Shown) -> Self {
-        self.upstream = Some(upstream);
-        self
+        Self { camera: CameraFrames::new(hubs, camera, pace), slate }
     }
 
     /// What has come since the last call, waiting until there is something; empty when the camera's unit has ended. Cancel safe.
@@ -154,7 +111,8 @@ impl<'a> CameraOrSlate<'a> {
         let Some(slate) = &mut self.slate else { return self.camera.next().await };
         loop {
             slate.notice(self.camera.newest_video());
-            let due = slate.due();
+            slate.learn(|| self.camera.newest_configuration());
+            let due = slate.wake();
             let events = tokio::select! {
                 biased;
                 events = self.camera.next() => {
@@ -187,16 +145,13 @@ impl<'a> CameraOrSlate<'a> {
 
     /// Since when the slate is shown; `None` while it is not.
     pub fn slate_since(&self) -> Option<Timestamp> {
-        self.upstream.map_or_else(|| self.slate.as_ref()?.since, Shown::get)
+        self.slate.as_ref()?.since
     }
 
     /// Why the slate's pictures are not as the camera's, so that whoever was told the camera's parameters once and for all
     /// cannot show them; `None` when they are, or when nothing is known.
     pub fn seam(&self) -> Option<&'static str> {
-        let prepared = self.slate.as_ref()?.prepared.as_ref()?;
-        prepared.wanted.video.as_ref()?;
-        let sound = prepared.configuration.audio != prepared.wanted.audio;
-        prepared.fit.as_ref().err().copied().or_else(|| sound.then_some("its sound cannot be replaced by silence"))
+        self.slate.as_ref()?.prepared.as_ref()?.seam()
     }
 }
 
@@ -231,12 +186,14 @@ impl<'a> Slate<'a> {
             splice: Splice::default(),
             meter,
             newest: now,
+            before: None,
             wait_for_key: true,
             prepared: None,
             preparing: None,
             starting: None,
             moving: None,
             retry_at: now,
+            look_at_image: now,
             shown_at: now,
             since: None,
         };
@@ -251,7 +208,7 @@ impl<'a> Slate<'a> {
     }
 
     fn wanted(&self) -> Wanted {
-        let camera = self.splice.camera();
+        let camera = self.splice.camera().or(self.before.as_ref());
         Wanted {
             video: camera.map(|camera| camera.video.clone()),
             audio: camera.and_then(|camera| camera.audio.clone()),
@@ -261,14 +218,39 @@ impl<'a> Slate<'a> {
     /// How long the camera may send nothing.
     fn patience(&self) -> Duration {
         let after = Duration::from_millis(self.fallback.after_ms);
-        if self.splice.camera().is_none() {
-            return after.max(UNSEEN_PATIENCE);
+        if self.is_unseen() {
+            return if self.has_failed() { after } else { after.max(UNSEEN_PATIENCE) };
         }
-        after.max((self.splice.interval() * MISSING_PICTURES).min(LONGEST_PATIENCE))
+        self.splice.patience(after)
+    }
+
+    /// Nothing is known of the camera's pictures.
+    fn is_unseen(&self) -> bool {
+        self.splice.camera().is_none() && self.before.is_none()
+    }
+
+    /// Whether an attempt to connect to the camera has come to nothing, as far as is known here.
+    fn has_failed(&self) -> bool {
+        let camera = ObjectRef { kind: ObjectKind::Camera, key: self.camera.clone() };
+        let state = self.context.board.unit(&camera).map(|report| report.state);
+        state.is_some_and(|state| !matches!(state, UnitState::Starting | UnitState::Running))
     }
 
     fn notice(&mut self, newest: Option<Instant>) {
         self.newest = newest.map_or(self.newest, |newest| newest.max(self.newest));
+    }
+
+    /// Takes up what the camera sent before, as long as nothing else is known.
+    fn learn(&mut self, newest: impl FnOnce() -> Option<Arc<Configuration>>) {
+        if self.is_unseen() {
+            self.before = newest();
+        }
+    }
+
+    /// Until when to wait for the camera at most.
+    fn wake(&self) -> Instant {
+        let due = self.due();
+        if self.is_unseen() { due.min(Instant::now() + LOOK_EVERY) } else { due }
     }
 
     /// For how many seconds the camera has been away.
@@ -298,11 +280,8 @@ impl<'a> Slate<'a> {
             self.since = None;
             self.meter.end();
             self.tell();
-            if self.image() != self.prepared.as_ref().and_then(|prepared| prepared.image.clone()) {
-                // It was put right, or is another one.
-                self.prepared = None;
-            }
         }
+        self.look_at_image(Instant::now());
         if self.splice.camera().is_some() && !self.splice.shows_slate() && !self.is_prepared() {
             self.prepare();
         }
@@ -330,11 +309,9 @@ impl<'a> Slate<'a> {
 
     fn keep(&mut self, prepared: Result<Prepared, SlateError>) -> Vec<Event> {
         match prepared {
-            // What is shown goes on as it is; the next one is drawn when the camera is back.
-            Ok(_) if self.splice.shows_slate() => {}
+            Ok(prepared) if self.splice.shows_slate() => return self.show_instead(prepared),
             Ok(prepared) => {
-                self.context.set_notice(SLATE_UNAVAILABLE, None);
-                self.context.set_notice(SLATE_IMAGE_UNAVAILABLE, prepared.image_problem.clone());
+                self.tell_prepared(&prepared);
                 self.prepared = Some(prepared);
                 if self.splice.camera().is_some() && !self.is_prepared() {
                     // The camera has become another one meanwhile.
@@ -344,6 +321,40 @@ impl<'a> Slate<'a> {
             Err(error) => self.complain(&error),
         }
         Vec::new()
+    }
+
+    fn tell_prepared(&self, prepared: &Prepared) {
+        self.context.set_notice(SLATE_UNAVAILABLE, None);
+        self.context.set_notice(SLATE_IMAGE_UNAVAILABLE, prepared.image_problem.clone());
+    }
+
+    /// Shows another image in the slate that is shown. What has other parameters waits until the camera is back.
+    fn show_instead(&mut self, mut prepared: Prepared) -> Vec<Event> {
+        let Some(shown) = self.prepared.take() else { return Vec::new() };
+        let same = shown.configuration == prepared.configuration
+            && shown.still.configuration.sample_entry == prepared.still.configuration.sample_entry;
+        if !same {
+            self.prepared = Some(shown);
+            return Vec::new();
+        }
+        // It counts the pictures so far.
+        prepared.fit = shown.fit;
+        self.tell_prepared(&prepared);
+        self.prepared = Some(prepared);
+        self.end_moving();
+        self.start_moving();
+        self.show_still(Instant::now())
+    }
+
+    /// Draws the slate anew once its image is another one, or was put right.
+    fn look_at_image(&mut self, now: Instant) {
+        if self.fallback.image.is_none() || now < self.look_at_image {
+            return;
+        }
+        self.look_at_image = now + IMAGE_EVERY;
+        if self.prepared.as_ref().is_some_and(|prepared| prepared.image != self.image()) {
+            self.prepare();
+        }
     }
 
     fn complain(&mut self, error: &SlateError) {
@@ -453,6 +464,7 @@ impl<'a> Slate<'a> {
         if coded.is_empty() {
             return Vec::new();
         }
+        self.look_at_image(now);
         self.shown_at = now;
         self.splice.put_in(coded, now)
     }
@@ -464,64 +476,4 @@ impl Drop for Slate<'_> {
         self.context.registry.slates.remove(&self.context.object.key, &self.meter);
         self.context.update(|report| report.fallback = None);
     }
-}
-
-/// Draws the slate of a camera.
-async fn prepare(wanted: Wanted, fallback: &Fallback, context: &UnitContext) -> Result<Prepared, SlateError> {
-    let video = wanted.video.as_deref();
-    let even = |pixels: u32| (pixels & !1).max(16);
-    let (width, height) = video.map_or(UNSEEN, |video| (even(video.width), even(video.height)));
-    let codec = video.map_or(Codec::H264, |video| video.codec);
-    let tools = video.map_or(Ok(Tools::default()), tools);
-    let shape = Shape { codec, width, height, tools: tools.unwrap_or_default() };
-    let mut card = Card { title: fallback.title.clone(), text: fallback.text.clone(), without_letters: false };
-    let logs = &context.logs;
-    let image = fallback.image.as_ref().and_then(|key| context.secrets.picture(key));
-    let mut image_problem = fallback.image.as_ref().filter(|_| image.is_none()).map(|key| {
-        format!("the card is shown: ConfigMap {} has no key {}; create it with the picture", key.name, key.key)
-    });
-    // The semaphore is never closed.
-    let _permit = DRAWING.acquire().await;
-    let mut drawn = None;
-    if let Some(image) = &image {
-        match still(&card, shape, Some((Background::Image, image.clone())), logs.clone()).await {
-            Ok(picture) => drawn = Some(picture),
-            Err(SlateError::Failed(why)) => {
-                image_problem = Some(format!("the card is shown: the image is unreadable ({why})"));
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    let still = match drawn {
-        Some(picture) => picture,
-        None => match still(&card, shape, None, logs.clone()).await {
-            // Without a font there are no letters.
-            Err(SlateError::Failed(why)) if why.contains("font") || why.contains("drawtext") => {
-                card.without_letters = true;
-                still(&card, shape, None, logs.clone()).await?
-            }
-            other => other?,
-        },
-    };
-    let fit = match (video, tools) {
-        (Some(video), Ok(_)) => Fit::new(&still.configuration, video),
-        (_, Err(reason)) => Err(reason),
-        (None, _) => Err("it has never been seen"),
-    };
-    let own_silence = || Arc::new(silence::configuration());
-    let audio =
-        wanted.audio.as_ref().map(|audio| if silence::of(audio).is_some() { audio.clone() } else { own_silence() });
-    let as_camera = video.filter(|_| fit.is_ok()).cloned().map(Arc::new);
-    let video = as_camera.unwrap_or_else(|| still.configuration.clone());
-    let configuration = Arc::new(Configuration { generation: 0, video, audio });
-    let mut prepared = Prepared { wanted, card, shape, image, image_problem, still, configuration, fit };
-    // A picture that does not go through would not be seen until it is needed.
-    if let Ok(fit) = &mut prepared.fit
-        && fit.apply(&prepared.still.payload).is_none()
-    {
-        prepared.fit = Err("no encoder here writes what it writes");
-        let video = prepared.still.configuration.clone();
-        prepared.configuration = Arc::new(Configuration { video, ..(*prepared.configuration).clone() });
-    }
-    Ok(prepared)
 }

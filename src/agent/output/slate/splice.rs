@@ -18,8 +18,18 @@ use crate::media::silence;
 /// From one slate picture to the next.
 const INTERVAL_MICROS: i64 = 1_000_000 / RATE;
 
+/// A camera of few pictures is away when so many of them are missing.
+const MISSING_PICTURES: u32 = 3;
+/// However few they are.
+const LONGEST_PATIENCE: Duration = Duration::from_mins(1);
 /// A picture from so long before the slate, at most, is one that was held back somewhere. If it is older, clocks were set.
 const MOST_HELD_BACK_MICROS: i64 = 30_000_000;
+
+/// A picture that was captured so long before the end of the slate is as new as pictures of this camera are: a slate is counted in
+/// pictures, and networks are not even.
+const LATE_MICROS: i64 = 500_000;
+/// What was held up on its way comes in a rush that is over sooner than this. Whoever is late even then stays late.
+const RUSH: Duration = Duration::from_secs(2);
 
 /// A slate that is shown.
 #[derive(Debug)]
@@ -34,6 +44,8 @@ struct Line {
     sequence: u64,
     /// Ticks of silence so far.
     silence: i64,
+    /// Since when the camera sends pictures that it made while the slate was shown.
+    rush: Option<Instant>,
 }
 
 impl Line {
@@ -59,6 +71,17 @@ impl Line {
     }
 }
 
+/// Where something that was passed on ends.
+#[derive(Debug, Clone, Copy)]
+struct End {
+    /// As it was passed on.
+    utc: UtcMicros,
+    /// By how many microseconds it was moved.
+    shift: i64,
+    /// When it was passed on.
+    at: Instant,
+}
+
 /// What passes, and what is put in.
 #[derive(Debug, Default)]
 pub struct Splice {
@@ -67,8 +90,8 @@ pub struct Splice {
     known: Option<(RunId, Arc<Configuration>)>,
     /// By how much UTC of the camera's run is moved, in microseconds.
     shift: i64,
-    /// UTC of the end of what was passed on last, and when that was.
-    end: Option<(UtcMicros, Instant)>,
+    /// The end of what was passed on last.
+    end: Option<End>,
     /// How long the camera's newest picture lasts.
     interval: Duration,
 }
@@ -84,9 +107,9 @@ impl Splice {
         self.known.as_ref().map(|(_, configuration)| configuration)
     }
 
-    /// How far the camera's pictures are apart.
-    pub const fn interval(&self) -> Duration {
-        self.interval
+    /// How long the camera may send nothing, where `after` is asked for.
+    pub fn patience(&self, after: Duration) -> Duration {
+        after.max((self.interval * MISSING_PICTURES).min(LONGEST_PATIENCE))
     }
 
     /// Takes what the camera sent; gives what passes of it.
@@ -105,7 +128,7 @@ impl Splice {
                 }
                 Event::Frame(frame) => {
                     if self.slate.is_some() {
-                        let Some(configuration) = self.leave(&frame) else { continue };
+                        let Some(configuration) = self.leave(&frame, now) else { continue };
                         passed.push(configuration);
                     }
                     passed.push(Event::Frame(self.dated(frame, now)));
@@ -121,15 +144,22 @@ impl Splice {
     }
 
     /// The end of the slate, if the camera can be shown from this frame on. What was captured before the slate began is no sign that the
-    /// camera is back: a source hands out what it held back when its run ends.
-    fn leave(&mut self, frame: &Frame) -> Option<Event> {
-        let held_back = self.slate.as_ref()?.base.0.saturating_sub(frame.utc.0.saturating_add(self.shift));
-        if (1..=MOST_HELD_BACK_MICROS).contains(&held_back) {
+    /// camera is back: a source hands out what it held back when its run ends. Nor is what was captured long before now a place to go
+    /// on at, when it was only held up: the slate stood for that time already, and shown once more it would put all that follows
+    /// behind the clock, each time.
+    fn leave(&mut self, frame: &Frame, now: Instant) -> Option<Event> {
+        let line = self.slate.as_mut()?;
+        let utc = frame.utc.0.saturating_add(self.shift);
+        if (1..=MOST_HELD_BACK_MICROS).contains(&line.base.0.saturating_sub(utc)) {
             return None;
         }
         let (run, configuration) = self.known.clone().filter(|(run, _)| *run == frame.run && frame.is_video_key())?;
-        let line = self.slate.take()?;
         let end = line.base.plus_micros(line.next * INTERVAL_MICROS);
+        let is_late = (LATE_MICROS + 1..=MOST_HELD_BACK_MICROS).contains(&end.0.saturating_sub(utc));
+        if is_late && now.saturating_duration_since(*line.rush.get_or_insert(now)) < RUSH {
+            return None;
+        }
+        self.slate = None;
         self.shift = self.shift.max(end.0.saturating_sub(frame.utc.0));
         Some(Event::Configuration { run, configuration })
     }
@@ -145,7 +175,7 @@ impl Splice {
         {
             let lasts = ticks_to_micros(i64::from(frame.duration), configuration.video.timescale).max(0);
             self.interval = Duration::from_micros(lasts.unsigned_abs());
-            self.end = Some((frame.utc.plus_micros(lasts), now));
+            self.end = Some(End { utc: frame.utc.plus_micros(lasts), shift: self.shift, at: now });
         }
         frame
     }
@@ -154,18 +184,25 @@ impl Splice {
     pub fn enter(&mut self, run: RunId, configuration: Arc<Configuration>, now: Instant, utc: UtcMicros) -> Event {
         let micros = |duration: Duration| i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
         // Where the camera's time goes on; but what it was moved by comes off again, or many slates would add up.
-        let goes_on = |(end, at): (UtcMicros, Instant)| end.plus_micros(micros(now.saturating_duration_since(at)));
-        let base = self.end.map_or(utc, |end| goes_on(end).min(utc).max(end.0));
-        let line =
-            Line { run, configuration: configuration.clone(), began: now, base, next: 0, sequence: 0, silence: 0 };
-        self.slate = Some(line);
+        let goes_on = |end: End| end.utc.plus_micros(micros(now.saturating_duration_since(end.at)) - end.shift);
+        let base = self.end.map_or(utc, |end| goes_on(end).min(utc).max(end.utc));
+        self.slate = Some(Line {
+            run,
+            configuration: configuration.clone(),
+            began: now,
+            base,
+            next: 0,
+            sequence: 0,
+            silence: 0,
+            rush: None,
+        });
         Event::Configuration { run, configuration }
     }
 
     /// Gives what is shown up, so that it begins anew: whoever read it reads from the start.
     pub fn begin_again(&mut self, now: Instant) {
         if let Some(line) = self.slate.take() {
-            self.end = Some((line.base.plus_micros(line.next * INTERVAL_MICROS), now));
+            self.end = Some(End { utc: line.base.plus_micros(line.next * INTERVAL_MICROS), shift: 0, at: now });
         }
     }
 
@@ -240,7 +277,7 @@ mod tests {
         let held_back = moved(&coded, 1, 3_000_000).into_iter().take(2).collect();
         assert!(splice.pass(held_back, seconds(7)).is_empty());
         // Sound, and pictures that need others, are not enough. Pictures from before the end of the slate are dated on.
-        let mut back = moved(&coded, 3, 6_500_000);
+        let mut back = moved(&coded, 3, 6_700_000);
         let first = back.remove(1);
         assert!(matches!(&first, Event::Frame(frame) if frame.is_video_key()));
         let deltas: Vec<Event> = back
@@ -249,7 +286,7 @@ mod tests {
             .cloned()
             .collect();
         assert!(splice.pass(deltas, seconds(8)).is_empty());
-        let back = splice.pass(moved(&coded, 3, 6_500_000), seconds(8));
+        let back = splice.pass(moved(&coded, 3, 6_700_000), seconds(8));
         assert!(matches!(back[0], Event::Configuration { run: RunId(3), .. }) && !splice.shows_slate());
         all.extend(back);
         let frames = frames(&all);
@@ -263,5 +300,44 @@ mod tests {
         assert!((85..=92).contains(&silence), "{silence} units for 2.1 s");
         let back = pictures.iter().find(|frame| frame.run == RunId(3)).unwrap();
         assert_eq!(back.utc, slate[2].utc.plus_micros(INTERVAL_MICROS));
+    }
+
+    #[test]
+    fn what_was_held_up_on_its_way_is_not_shown_behind_the_slate() {
+        let coded = coded(&H264, 25, 1, false);
+        let began = Instant::now();
+        let at = |millis: u64| began + Duration::from_millis(millis);
+        let utc = |millis: i64| coded.frames[0].utc.plus_micros(millis * 1000);
+        let mut splice = Splice::default();
+        let mut run = 0;
+        // A camera that is away from this second on, and a slate up to that one, in milliseconds.
+        let mut show_slate = |splice: &mut Splice, from: u64, to: u64| {
+            if !splice.shows_slate() {
+                run += 100;
+                splice.enter(RunId(run), coded.configuration.clone(), at(from), UtcMicros(i64::MAX));
+            }
+            for millis in (from..to).step_by(100) {
+                splice.put_in(vec![(Bytes::from_static(b"slate"), true)], at(millis));
+            }
+        };
+        assert_eq!(splice.pass(moved(&coded, 1, 0), at(1000)).len(), 26);
+        show_slate(&mut splice, 3000, 6000);
+        // Three seconds come at once: what they show the slate stood for.
+        for second in [3, 4, 5] {
+            assert!(splice.pass(moved(&coded, 1, second * 1_000_000), at(6000)).is_empty(), "{second}");
+        }
+        show_slate(&mut splice, 6000, 6200);
+        let back = frames(&splice.pass(moved(&coded, 1, 6_000_000), at(6200)));
+        assert!(!splice.shows_slate() && back[0].utc == utc(6200), "of now, dated on by what a slate picture lasts");
+        // One that stays late is shown even so, behind the slate.
+        show_slate(&mut splice, 9000, 12_000);
+        assert!(splice.pass(moved(&coded, 2, 10_500_000), at(12_000)).is_empty());
+        show_slate(&mut splice, 12_000, 14_000);
+        let back = frames(&splice.pass(moved(&coded, 2, 11_500_000), at(14_000)));
+        assert!((14_000..15_000).any(|millis| back[0].utc == utc(millis)), "{:?}", back[0].utc);
+        // What it was dated on by does not stay.
+        show_slate(&mut splice, 18_000, 18_100);
+        let back = frames(&splice.pass(moved(&coded, 3, 19_000_000), at(18_100)));
+        assert_eq!(back[0].utc, utc(19_000));
     }
 }

@@ -9,12 +9,14 @@ use jiff::Timestamp;
 use tokio::time::timeout;
 
 use super::card::{Card, Shape};
-use super::encoder::{Moving, SlatePicture};
+use super::encoder::{Moving, SlatePicture, still};
 use super::*;
 use crate::agent::output::fixture::{Coded, H264, Rig, camera, coded, write_file};
 use crate::agent::output::push::feed::{Feed, Sound};
 use crate::media::fmp4::writer::{FragmentOptions, write_fragment, write_header};
-use crate::media::frame::{Frame, FrameKind, RunId, TrackKind};
+use crate::media::frame::{Codec, Configuration, Frame, FrameKind, RunId, TrackConfiguration, TrackKind};
+use crate::media::h264_slice::{Fit, Tools, tools};
+use crate::media::silence;
 use crate::plan::unit::ObjectKind;
 
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -153,7 +155,12 @@ async fn one_stream_goes_on_over_many_slates() {
     let key = camera();
     let mut frames = CameraOrSlate::new(&context, &context.registry.hubs, &key, Pace::EveryFrame, Some(&fallback));
     let mut feed = Feed::new(&coded.configuration, Sound::Copied);
-    let mut out = vec![feed.header()];
+    let mut out = vec![write_header(feed.configuration(), true)];
+    let write = |frames: Vec<Frame>, out: &mut Vec<Bytes>| {
+        if !frames.is_empty() {
+            out.extend(write_fragment(1, &frames, true, FragmentOptions::default()).into_chunks());
+        }
+    };
     let mut pictures: Vec<(RunId, UtcMicros)> = Vec::new();
     let mut slates = 0;
     for time in 0..TIMES {
@@ -172,7 +179,7 @@ async fn one_stream_goes_on_over_many_slates() {
             for event in events {
                 match event {
                     Event::Configuration { configuration, .. } => {
-                        feed.write(&std::mem::take(&mut batch), &mut out);
+                        write(feed.place(&std::mem::take(&mut batch)), &mut out);
                         assert!(feed.fits(&configuration, Sound::Copied), "{time}");
                     }
                     Event::Frame(frame) => {
@@ -187,7 +194,7 @@ async fn one_stream_goes_on_over_many_slates() {
                     Event::Ended(_) | Event::Lost(_) => {}
                 }
             }
-            feed.write(&batch, &mut out);
+            write(feed.place(&batch), &mut out);
         }
         assert!(frames.slate_since().is_some() && frames.seam().is_none());
         slates += of_slate;

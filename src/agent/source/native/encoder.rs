@@ -1,15 +1,12 @@
 //! Makes AAC of raw sound (G.711, PCM), a camera's packets at a time. No IO and no clock. Must not know where sound comes from.
 
-use std::fmt;
-
-use bytes::Bytes;
-use syom::{AacError, EncodeOptions};
+use syom::AacError;
 
 use super::doubler::Doubler;
-use super::raw_sound::{Fed, Feed, Raw};
+use super::raw_sound::Raw;
+use crate::agent::sound::encoder;
+pub use crate::agent::sound::encoder::{Encoded, FRAME};
 
-/// Samples of an access unit (ISO/IEC 14496-3 §4.5.2.1.1), which is also what the first one is late by: each needs the one before it.
-pub const FRAME: u32 = 1024;
 /// Sound with fewer samples a second is more than some players take: it is made twice as fine.
 const FINE: u32 = 16_000;
 /// Bits a second of a channel, for speech and for all else.
@@ -21,29 +18,12 @@ pub const fn rate(raw: Raw) -> u32 {
 }
 
 /// An encoder for one unbroken piece of sound.
+#[derive(Debug)]
 pub struct Encoder {
-    feed: Feed,
     raw: Raw,
     /// One for each channel, where the sound is made finer.
     doublers: Vec<Doubler>,
-    aac: syom::Encoder,
-    /// Media time of the next access unit, in samples of what comes out.
-    next: i64,
-}
-
-impl fmt::Debug for Encoder {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Encoder").field("raw", &self.raw).field("next", &self.next).finish_non_exhaustive()
-    }
-}
-
-/// What came of a packet.
-#[derive(Debug)]
-pub enum Encoded {
-    /// Access units, and the media time of each, in samples of what comes out.
-    Units(Vec<(i64, Bytes)>),
-    /// The packet has nothing to do with what came before: another encoder is to begin with it.
-    Anew,
+    aac: encoder::Encoder,
 }
 
 impl Encoder {
@@ -52,44 +32,35 @@ impl Encoder {
     /// # Errors
     /// When the library does not encode sound of this rate.
     pub fn new(raw: Raw, begin: i64) -> Result<Self, AacError> {
-        let (rate, channels) = (rate(raw), u32::from(raw.channels));
-        let bits = channels * if rate > FINE { BITS.1 } else { BITS.0 };
-        let aac = syom::Encoder::new(rate, raw.channels.into(), &EncodeOptions::raw().with_bitrate_bps(bits))?;
+        let rate = rate(raw);
+        let bits = u32::from(raw.channels) * if rate > FINE { BITS.1 } else { BITS.0 };
+        let aac = encoder::Encoder::new(rate, raw.channels, bits.into(), time(raw, begin))?;
         let doubled = rate != raw.rate;
         let doublers = if doubled { (0..raw.channels).map(|_| Doubler::default()).collect() } else { Vec::new() };
-        let late = i64::from(FRAME) + if doubled { Doubler::DELAY } else { 0 };
-        let first = begin.saturating_mul(if doubled { 2 } else { 1 });
-        Ok(Self { feed: Feed::new(raw, begin), raw, doublers, aac, next: first.saturating_sub(late) })
+        Ok(Self { raw, doublers, aac })
     }
 
     /// The `AudioSpecificConfig` (ISO/IEC 14496-3 §1.6.2.1) of what comes out.
     pub fn specific(&self) -> &[u8] {
-        self.aac.asc()
+        self.aac.specific()
     }
 
     /// Takes a packet whose first sample stands at a media time, in samples of the raw sound.
     ///
     /// # Errors
     /// What the library says.
-    pub fn take(&mut self, time: i64, data: &[u8]) -> Result<Encoded, AacError> {
-        let bytes = match self.feed.take(time, data) {
-            Fed::Bytes(bytes) => bytes,
-            Fed::Nothing => return Ok(Encoded::Units(Vec::new())),
-            Fed::Anew => return Ok(Encoded::Anew),
-        };
-        let mut planes = self.raw.planes(&bytes);
+    pub fn take(&mut self, begin: i64, data: &[u8]) -> Result<Encoded, AacError> {
+        let mut planes = self.raw.planes(data);
         for (plane, doubler) in planes.iter_mut().zip(&mut self.doublers) {
             *plane = doubler.double(plane);
         }
-        let planes: Vec<&[f32]> = planes.iter().map(Vec::as_slice).collect();
-        let (mut units, next) = (Vec::new(), &mut self.next);
-        self.aac.feed(&planes, |frame| {
-            units.push((*next, Bytes::copy_from_slice(frame.payload)));
-            *next += i64::from(FRAME);
-            Ok(())
-        })?;
-        Ok(Encoded::Units(units))
+        self.aac.take(time(self.raw, begin), &mut planes)
     }
+}
+
+/// The media time, in samples of what comes out, of what is made of a raw sample.
+fn time(raw: Raw, begin: i64) -> i64 {
+    if rate(raw) == raw.rate { begin } else { begin.saturating_mul(2).saturating_sub(Doubler::DELAY) }
 }
 
 #[cfg(test)]

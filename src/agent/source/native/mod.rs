@@ -80,7 +80,7 @@ impl Attempt<'_> {
             Ok(playing) => playing,
             Err(stop) => return self.conclude(&stop, &life).await,
         };
-        let mut samples = Samples::new(playing.video, playing.audio, playing.raw);
+        let mut samples = Samples::new(playing.video, playing.audio, playing.raw, self.context.registry.chunks.clone());
         if playing.audio.is_none() {
             life.assembly.no_sound();
         }

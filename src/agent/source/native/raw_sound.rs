@@ -1,13 +1,4 @@
-//! Sound without frames of its own (G.711, PCM) as a stream without holes: an encoder counts samples and knows no times, so
-//! what is missing is filled with silence, and what comes twice is left out; and what its bytes mean. Pure. Must not encode
-//! anything.
-
-use bytes::{Bytes, BytesMut};
-
-/// A shorter hole is none: packets' times are rounded.
-const HOLE_MICROS: i64 = 30_000;
-/// A longer one is not filled: the sound begins anew behind it.
-const LONGEST_HOLE_MICROS: i64 = 5_000_000;
+//! Sound without frames of its own (G.711, PCM): what its bytes mean. Pure. Must not encode anything.
 
 /// What the bytes of a sample mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,22 +23,20 @@ pub struct Raw {
     pub channels: u16,
     /// Bytes of a sample of one channel.
     bytes: usize,
-    /// What silence is made of.
-    silence: u8,
 }
 
 impl Raw {
     /// By the name that SDP has for it (RFC 3551 §6), in lower case; `None` for what is not raw sound, or has more than two
     /// channels.
     pub fn of(encoding: &str, rate: u32, channels: u16) -> Option<Self> {
-        let (coding, bytes, silence) = match encoding {
-            "pcmu" => (Coding::MuLaw, 1, 0xff),
-            "pcma" => (Coding::ALaw, 1, 0xd5),
-            "l16" => (Coding::Signed16, 2, 0),
-            "u8" => (Coding::Unsigned8, 1, 0x80),
+        let (coding, bytes) = match encoding {
+            "pcmu" => (Coding::MuLaw, 1),
+            "pcma" => (Coding::ALaw, 1),
+            "l16" => (Coding::Signed16, 2),
+            "u8" => (Coding::Unsigned8, 1),
             _ => return None,
         };
-        (channels <= 2).then(|| Self { coding, rate: rate.max(1), channels: channels.max(1), bytes, silence })
+        (channels <= 2).then(|| Self { coding, rate: rate.max(1), channels: channels.max(1), bytes })
     }
 
     fn block(&self) -> usize {
@@ -61,10 +50,6 @@ impl Raw {
             samples.map(|sample| f32::from(self.coding.linear(sample)) / 32_768.0).collect()
         };
         (0..usize::from(self.channels)).map(channel).collect()
-    }
-
-    fn micros(&self, samples: i64) -> i64 {
-        samples.saturating_mul(1_000_000) / i64::from(self.rate)
     }
 }
 
@@ -91,61 +76,9 @@ impl Coding {
     }
 }
 
-/// What to do with a packet of sound.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fed {
-    /// These bytes come next.
-    Bytes(Bytes),
-    /// Nothing of it: it is there already.
-    Nothing,
-    /// The sound begins anew with it.
-    Anew,
-}
-
-/// The stream as far as it was fed.
-#[derive(Debug, Clone)]
-pub struct Feed {
-    raw: Raw,
-    /// Media time, in samples, of what comes next.
-    next: i64,
-}
-
-impl Feed {
-    /// Begins at a media time, in samples.
-    pub const fn new(raw: Raw, begin: i64) -> Self {
-        Self { raw, next: begin }
-    }
-
-    /// A packet whose first sample stands at `time`, in samples.
-    pub fn take(&mut self, time: i64, data: &[u8]) -> Fed {
-        let block = self.raw.block();
-        let samples = i64::try_from(data.len() / block).unwrap_or(0);
-        let hole = time.saturating_sub(self.next);
-        let micros = self.raw.micros(hole);
-        if micros.saturating_abs() > LONGEST_HOLE_MICROS {
-            return Fed::Anew;
-        }
-        let whole = &data[..data.len() / block * block];
-        let mut out = BytesMut::with_capacity(whole.len());
-        if micros > HOLE_MICROS {
-            let bytes = usize::try_from(hole).unwrap_or(0) * block;
-            out.resize(bytes, self.raw.silence);
-            self.next = time;
-        }
-        let skip = if micros < -HOLE_MICROS { (-hole).min(samples) } else { 0 };
-        out.extend_from_slice(&whole[usize::try_from(skip).unwrap_or(0) * block..]);
-        self.next += samples - skip;
-        if out.is_empty() { Fed::Nothing } else { Fed::Bytes(out.freeze()) }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn feed() -> Feed {
-        Feed::new(Raw::of("pcmu", 8000, 1).expect("raw"), 800)
-    }
 
     #[test]
     fn only_raw_sound_is_taken() {
@@ -166,26 +99,5 @@ mod tests {
         assert_eq!([0, 0x80, 0xff].map(|code| linear(Coding::Unsigned8, &[code])), [-32_768, 0, 32_512]);
         let stereo = Raw::of("l16", 48_000, 2).expect("raw").planes(&[0x40, 0, 0xc0, 0, 0, 0, 0x20, 0]);
         assert_eq!(stereo, [[0.5, 0.0], [-0.5, 0.25]]);
-    }
-
-    #[test]
-    fn packets_follow_one_another_although_their_times_are_rounded() {
-        let mut feed = feed();
-        for packet in 0..50 {
-            let fed = feed.take(800 + packet * 160 + packet % 3, &[1; 160]);
-            assert_eq!(fed, Fed::Bytes(Bytes::from_static(&[1; 160])));
-        }
-    }
-
-    #[test]
-    fn holes_are_silent_and_what_comes_twice_is_left_out() {
-        let mut feed = feed();
-        assert!(matches!(feed.take(800, &[1; 160]), Fed::Bytes(_)));
-        let Fed::Bytes(bytes) = feed.take(1600, &[1; 160]) else { panic!("bytes") };
-        assert_eq!((bytes.len(), bytes[0], bytes[639], bytes[640]), (800, 0xff, 0xff, 1));
-        assert_eq!(feed.take(1360, &[1; 160]), Fed::Nothing);
-        let Fed::Bytes(bytes) = feed.take(1440, &[2; 400]) else { panic!("bytes") };
-        assert_eq!(bytes.len(), 80, "the first 320 samples are there already");
-        assert_eq!(feed.take(1840 + 8000 * 6, &[1; 160]), Fed::Anew);
     }
 }

@@ -1,6 +1,8 @@
 //! Makes the samples that the assembly takes of what the RTSP library gives: media time, decode times, durations. A sample is
 //! passed on when the next one of its track tells how long it lasts. No IO and no clock. Must not know runs or the hub.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use retina::codec::{AudioFrame, VideoFrame};
 use retina::rtcp::{ReceivedCompoundPacket, TypedPacketRef};
@@ -13,6 +15,7 @@ use super::media_time::MediaTime;
 use super::raw_sound::Raw;
 use crate::agent::source::assembly::{Assembly, Effects, Trouble};
 use crate::media::audio::aac_sample_entry;
+use crate::media::chunks::{Chunks, Packer};
 use crate::media::clock::{Arrival, ticks_to_micros};
 use crate::media::fmp4::reader::{Handler, Sample, Track};
 
@@ -68,15 +71,18 @@ pub struct Samples {
     lost: u64,
     told_of_loss: Option<i64>,
     messages: Vec<String>,
+    packer: Packer,
     /// What the sound is, where it must be made AAC first.
     raw: Option<Raw>,
     encoder: Option<Encoder>,
 }
 
 impl Samples {
-    /// Of the streams with these numbers; `raw` says what the sound is, where it must be made AAC first.
-    pub fn new(video: usize, audio: Option<usize>, raw: Option<Raw>) -> Self {
+    /// Of the streams with these numbers; `raw` says what the sound is, where it must be made AAC first. What they bring is kept in
+    /// `chunks`.
+    pub fn new(video: usize, audio: Option<usize>, raw: Option<Raw>, chunks: Arc<Chunks>) -> Self {
         Self {
+            packer: Packer::new(chunks),
             raw,
             encoder: None,
             video_stream: video,
@@ -130,7 +136,7 @@ impl Samples {
             composition_offset: i32::try_from(placed.time - decode_time).unwrap_or(0),
             duration: 0,
             sync: picture.is_random_access_point(),
-            payload: picture.into_data().into(),
+            payload: self.packer.pack(picture.into_data()),
             producer_time: None,
             fragment: 0,
         };
@@ -194,8 +200,7 @@ impl Samples {
             composition_offset: 0,
             duration: 0,
             sync: true,
-            // A copy: it must not keep the packet's buffer.
-            payload: Bytes::copy_from_slice(sound.data()),
+            payload: self.packer.pack_copy(sound.data()),
             producer_time: None,
             fragment: 0,
         };

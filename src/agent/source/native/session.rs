@@ -3,10 +3,11 @@
 
 use std::fmt;
 use std::num::NonZeroU16;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use retina::client::{
     Credentials, Demuxed, InitialSequenceNumberPolicy, InitialTimestampPolicy, PlayOptions, Session, SessionGroup,
     SessionIdPolicy, SessionOptions, SetupOptions, TcpTransportOptions, TeardownPolicy, Transport, UdpTransportOptions,
@@ -94,7 +95,9 @@ pub async fn open(target: &Target) -> Result<Playing, Refused> {
         .teardown(TeardownPolicy::Auto)
         .unassigned_channel_data(UnassignedChannelDataPolicy::Ignore)
         .session_id(SessionIdPolicy::UseFirst);
-    let mut session = Session::describe(target.url.clone(), options).await?;
+    // The library's reader of descriptions asserts what a damaged one need not keep.
+    let described = AssertUnwindSafe(Session::describe(target.url.clone(), options)).catch_unwind().await;
+    let mut session = described.map_err(|_| Refused::NotCarried("its description is damaged".into()))??;
     let find = |media: &[&str]| session.streams().iter().position(|stream| media.contains(&stream.media()));
     let (video, audio) = (find(&["video", "image"]), find(&["audio"]));
     let encoding = |index: usize| session.streams()[index].encoding_name().to_owned();
