@@ -40,10 +40,11 @@ pub mod target;
 pub mod telegram;
 pub mod token;
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long a condition may take before it counts as never: far longer than it takes on a busy machine.
-pub const PATIENCE: Duration = Duration::from_mins(1);
+pub const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Awaits a condition: asks again and again until there is an answer. `None` = not in [`PATIENCE`].
 pub fn poll<T>(patience: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
@@ -64,7 +65,18 @@ pub fn wait<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
     poll(PATIENCE, ask).unwrap_or_else(|| panic!("not within {PATIENCE:?}: {what}"))
 }
 
-/// A TCP port of the loopback interface that was free a moment ago.
+/// A port, TCP and UDP, for a server that is started later. It is given out once, and lies below those that the kernel gives to
+/// connections and to whoever asks for any port: one of those may be somebody else's by the time that the server wants it. (The test
+/// clusters' are above, from 20000 on.)
 pub fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    const PORTS: std::ops::Range<u32> = 10_000..20_000;
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    // Other test programs begin elsewhere.
+    let begin = std::process::id().wrapping_mul(617);
+    let next = || PORTS.start + begin.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed)) % (PORTS.end - PORTS.start);
+    let ports = (0..PORTS.end - PORTS.start).map(|_| u16::try_from(next()).unwrap());
+    let mut free = ports.filter(|port| {
+        std::net::TcpListener::bind(("0.0.0.0", *port)).is_ok() && std::net::UdpSocket::bind(("0.0.0.0", *port)).is_ok()
+    });
+    free.next().expect("a free port")
 }

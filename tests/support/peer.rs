@@ -113,10 +113,17 @@ pub fn nginx(folder: &Path, address: (&str, u16), configuration: &str) -> Group 
     let is_root = fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0);
     let user = if is_root { "user root;\n" } else { "" };
     fs::write(&path, format!("{user}{text}")).unwrap();
+    // It says that it has all its ports.
+    let ready = folder.join("nginx.pid");
+    let _ = fs::remove_file(&ready);
     let mut command = Command::new("nginx");
     command.arg("-c").arg(path).arg("-p").arg(folder).arg("-e").arg(folder.join("error.log"));
-    let group = Group::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()));
-    wait("nginx", || std::net::TcpStream::connect(address).ok());
+    let mut group = Group::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()));
+    wait("nginx", || {
+        let log = || fs::read_to_string(folder.join("error.log")).unwrap_or_default();
+        assert!(group.0.try_wait().unwrap().is_none(), "nginx has ended: {}", log());
+        ready.exists().then_some(()).and(std::net::TcpStream::connect(address).ok())
+    });
     group
 }
 
