@@ -120,6 +120,14 @@ impl Feed {
         sound == self.sound && self.configuration.video == configuration.video && same_sound
     }
 
+    /// Whether frames of this configuration can follow for a while: what they lack is the sound, which often comes later than the first
+    /// pictures of a run.
+    pub fn fits_but_for_sound(&self, configuration: &Configuration) -> bool {
+        matches!(self.sound, Sound::Copied | Sound::Encoded)
+            && configuration.audio.is_none()
+            && self.configuration.video == configuration.video
+    }
+
     /// For how long the pictures so far last, from the start of the session on.
     pub fn lasts(&self) -> Duration {
         Duration::from_micros(u64::try_from(self.video.micros(self.video.next)).unwrap_or(0))

@@ -2,10 +2,10 @@
 //! when it does not. Says how it went; must not know how often it was tried, nor what carries it.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::arguments::target;
 use super::feed::{Feed, sound};
@@ -34,6 +34,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// RTMP counts milliseconds with 32 bits, and many a player with 31, which end after 24.8 days: a session that has lasted so
 /// long is begun anew before that.
 const LONGEST_RTMP: Duration = Duration::from_hours(24 * 24);
+
+/// A camera whose sound is away for so long is one without, whose session has other tracks.
+const SOUND_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why it is over.
 enum Stop {
@@ -73,6 +76,8 @@ struct State<S> {
     paused: bool,
     /// What is sent is the slate.
     slate: bool,
+    /// Since when the sound is missing that the target was told of.
+    soundless: Option<Instant>,
     dropped: Option<Instant>,
     rate: Rate,
     /// Frames that were left out, as they were counted when something else was to be told as well.
@@ -97,6 +102,7 @@ impl Session<'_> {
             since: None,
             paused: false,
             slate: camera.slate_since().is_some(),
+            soundless: None,
             dropped: None,
             rate: Rate::default(),
             left_out: self.meter.counts().dropped,
@@ -144,8 +150,10 @@ impl Session<'_> {
                 Event::Frame(frame) => frames.push(frame),
                 Event::Configuration { configuration, .. } => {
                     self.write(&mut frames, state);
+                    let lacks_sound = state.feed.fits_but_for_sound(&configuration);
+                    state.soundless = lacks_sound.then(|| state.soundless.unwrap_or_else(Instant::now));
                     let codec = configuration.audio.as_ref().map(|audio| audio.codec);
-                    if !state.feed.fits(&configuration, sound(self.push.audio, codec, self.carrier)) {
+                    if !lacks_sound && !state.feed.fits(&configuration, sound(self.push.audio, codec, self.carrier)) {
                         result = Err(Stop::Changed);
                         break;
                     }
@@ -189,6 +197,9 @@ impl Session<'_> {
 
     /// Sees whether the target takes what is sent.
     async fn look<S: Sender>(&self, state: &mut State<S>) -> Result<(), Stop> {
+        if state.soundless.is_some_and(|since| since.elapsed() >= SOUND_PATIENCE) {
+            return Err(Stop::Changed);
+        }
         let acknowledged = match state.sender.acknowledged().await {
             // A connection that was closed takes its count with it.
             Some(bytes) => bytes.max(state.acknowledged),
@@ -284,7 +295,7 @@ mod tests {
     use crate::agent::output::fixture::{Coded, H264, Rig, camera, coded};
     use crate::agent::output::material::{Material, Wanted};
     use crate::agent::output::push::feed::Sound;
-    use crate::media::frame::RunId;
+    use crate::media::frame::{Configuration, RunId};
     use crate::plan::unit::{ObjectKind, PushAudio, Reconnect};
 
     /// A target that takes all.
@@ -327,6 +338,17 @@ mod tests {
     /// How a session ends that goes on over a cut of so many days; `None`: it goes on.
     async fn ended_after(days: i64, carrier: Carrier) -> Option<Ended> {
         let Coded { configuration, frames } = coded(&H264, 25, 1, false);
+        let cut = |frame: &Frame| Frame {
+            run: RunId(frame.run.0 + 1),
+            utc: UtcMicros(frame.utc.0 + days * 86_400_000_000),
+            ..frame.clone()
+        };
+        let first = [frames[0].clone(), cut(&frames[0])].map(|frame| Event::Frame(Arc::new(frame))).into();
+        ended(Feed::new(&configuration, Sound::Left), first, carrier).await
+    }
+
+    /// How a session ends within ten seconds; `None`: it goes on.
+    async fn ended(feed: Feed, first: Vec<Event>, carrier: Carrier) -> Option<Ended> {
         let rig = Rig::new();
         let context = rig.context(ObjectKind::Stream, "push");
         let push = Push {
@@ -340,13 +362,6 @@ mod tests {
             reconnect: Reconnect { initial_delay_ms: 1000, max_delay_ms: 1000, max_attempts: None },
             fallback: None,
         };
-        let cut = |frame: &Frame| Frame {
-            run: RunId(frame.run.0 + 1),
-            utc: UtcMicros(frame.utc.0 + days * 86_400_000_000),
-            ..frame.clone()
-        };
-        let first = [frames[0].clone(), cut(&frames[0])].map(|frame| Event::Frame(Arc::new(frame))).into();
-        let feed = Feed::new(&configuration, Sound::Left);
         let key = camera();
         let wanted =
             Wanted { camera: &key, video: None, audio: true, audio_bit_rate: None, fallback: None, ring: None };
@@ -356,6 +371,20 @@ mod tests {
         let session = Session { context: &context, push: &push, carrier, meter: &meter };
         let run = session.run(Taker::default(), &mut reader, feed, first);
         tokio::time::timeout(Duration::from_secs(10), run).await.ok()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn sound_that_comes_later_than_pictures_needs_no_other_session_and_sound_that_is_gone_does() {
+        let Coded { configuration: whole, .. } = coded(&H264, 25, 1, true);
+        let silent = Arc::new(Configuration { audio: None, ..Configuration::clone(&whole) });
+        let told = |configuration: &Arc<Configuration>| Event::Configuration {
+            run: RunId(2),
+            configuration: configuration.clone(),
+        };
+        let feed = || Feed::new(&whole, Sound::Copied);
+        assert!(ended(feed(), vec![told(&silent), told(&whole)], Carrier::Rtmp).await.is_none());
+        let gone = ended(feed(), vec![told(&silent)], Carrier::Rtmp).await.expect("the sound is missed");
+        assert_eq!((gone.reason, gone.at_once), (Reason::ConfigurationChanged, true), "{}", gone.message);
     }
 
     #[tokio::test(start_paused = true)]
