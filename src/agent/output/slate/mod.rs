@@ -40,7 +40,7 @@ use crate::agent::hub::{Event, Hub, Pace};
 use crate::agent::registry::Table;
 use crate::agent::unit::UnitContext;
 use crate::media::frame::{Configuration, UtcMicros};
-use crate::plan::report::{FallbackFacts, FallbackMode, UnitState};
+use crate::plan::report::{FallbackFacts, FallbackMode, Reason, UnitState};
 use crate::plan::unit::{Fallback, ObjectKey, ObjectKind, ObjectRef};
 
 /// Condition type of a stream whose slate cannot be drawn.
@@ -52,8 +52,9 @@ const SLATE_IMAGE_UNAVAILABLE: &str = "SlateImageUnavailable";
 const UNSEEN_PATIENCE: Duration = Duration::from_secs(10);
 /// How often it is looked at whether that attempt has failed.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// The picture that was drawn beforehand is shown again when there has been no other for so long.
-const STILL_EVERY: Duration = Duration::from_secs(1);
+/// The picture that was drawn beforehand is shown again when there has been no other for so long: before a segment of a second, or a
+/// part of one, would be cut for want of pictures.
+const STILL_EVERY: Duration = Duration::from_millis(500);
 /// Before an encoder that failed is started again.
 const RETRY: Duration = Duration::from_secs(5);
 /// How often the image is read, to see whether it is another one: no event tells of a change in a mounted ConfigMap.
@@ -232,8 +233,7 @@ impl<'a> Slate<'a> {
     /// Whether an attempt to connect to the camera has come to nothing, as far as is known here.
     fn has_failed(&self) -> bool {
         let camera = ObjectRef { kind: ObjectKind::Camera, key: self.camera.clone() };
-        let state = self.context.board.unit(&camera).map(|report| report.state);
-        state.is_some_and(|state| !matches!(state, UnitState::Starting | UnitState::Running))
+        self.context.board.unit(&camera).is_some_and(|report| tells_of_camera(report.state, report.reason))
     }
 
     fn notice(&mut self, newest: Option<Instant>) {
@@ -468,6 +468,12 @@ impl<'a> Slate<'a> {
         self.shown_at = now;
         self.splice.put_in(coded, now)
     }
+}
+
+/// Whether the state of a camera's unit means that the camera itself was tried in vain. In a pod of its own a stream asks the camera's
+/// agent, and where that cannot be asked yet (both pods begin together), nobody knows of the camera.
+fn tells_of_camera(state: UnitState, reason: Reason) -> bool {
+    !matches!(state, UnitState::Starting | UnitState::Running) && reason != Reason::CameraUnavailable
 }
 
 impl Drop for Slate<'_> {

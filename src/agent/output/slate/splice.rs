@@ -54,6 +54,11 @@ impl Line {
         i64::from(timescale) + micros_to_ticks(micros, timescale)
     }
 
+    /// Since its beginning, in microseconds.
+    fn elapsed(&self, now: Instant) -> i64 {
+        i64::try_from(now.saturating_duration_since(self.began).as_micros()).unwrap_or(i64::MAX)
+    }
+
     fn frame(&mut self, track: TrackKind, decode_time: i64, duration: u32, micros: i64, payload: Bytes) -> Frame {
         self.sequence += 1;
         Frame {
@@ -155,7 +160,9 @@ impl Splice {
         }
         let (run, configuration) = self.known.clone().filter(|(run, _)| *run == frame.run && frame.is_video_key())?;
         let end = line.base.plus_micros(line.next * INTERVAL_MICROS);
-        let is_late = (LATE_MICROS + 1..=MOST_HELD_BACK_MICROS).contains(&end.0.saturating_sub(utc));
+        // Pictures that an encoder caught up with are numbered beyond now, and the camera cannot be measured by those.
+        let shown = end.min(line.base.plus_micros(line.elapsed(now)));
+        let is_late = (LATE_MICROS + 1..=MOST_HELD_BACK_MICROS).contains(&shown.0.saturating_sub(utc));
         if is_late && now.saturating_duration_since(*line.rush.get_or_insert(now)) < RUSH {
             return None;
         }
@@ -209,7 +216,7 @@ impl Splice {
     /// Puts slate pictures in, coded picture and whether it is a key frame, with silence beside them.
     pub fn put_in(&mut self, pictures: Vec<(Bytes, bool)>, now: Instant) -> Vec<Event> {
         let Some(line) = self.slate.as_mut() else { return Vec::new() };
-        let elapsed = i64::try_from(now.saturating_duration_since(line.began).as_micros()).unwrap_or(i64::MAX);
+        let elapsed = line.elapsed(now);
         let count = i64::try_from(pictures.len()).unwrap_or(0);
         // Those that waited belong to the time before now.
         let mut number = line.next.max(elapsed / INTERVAL_MICROS + 1 - count);
@@ -300,6 +307,24 @@ mod tests {
         assert!((85..=92).contains(&silence), "{silence} units for 2.1 s");
         let back = pictures.iter().find(|frame| frame.run == RunId(3)).unwrap();
         assert_eq!(back.utc, slate[2].utc.plus_micros(INTERVAL_MICROS));
+    }
+
+    #[test]
+    fn a_slate_that_was_caught_up_with_does_not_make_the_camera_late() {
+        let coded = coded(&H264, 25, 1, false);
+        let began = Instant::now();
+        let at = |millis: u64| began + Duration::from_millis(millis);
+        let mut splice = Splice::default();
+        splice.pass(moved(&coded, 1, 0), at(1000));
+        splice.enter(RunId(100), coded.configuration.clone(), at(3000), UtcMicros(i64::MAX));
+        // The encoder stood still for two seconds; what it has made meanwhile comes one by one, and fast.
+        let picture = || vec![(Bytes::from_static(b"slate"), true)];
+        for millis in [3000, 5000].into_iter().chain((0..20).map(|more| 5001 + more)) {
+            splice.put_in(picture(), at(millis));
+        }
+        let back = frames(&splice.pass(moved(&coded, 2, 5_000_000), at(5100)));
+        assert!(!splice.shows_slate(), "a camera that shows what is now is back at once");
+        assert_eq!(back[0].utc, coded.frames[0].utc.plus_micros(7_100_000), "behind the slate");
     }
 
     #[test]

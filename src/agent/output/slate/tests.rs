@@ -21,6 +21,16 @@ use crate::plan::unit::ObjectKind;
 
 const PATIENCE: Duration = Duration::from_mins(1);
 
+#[test]
+fn an_agent_that_cannot_be_asked_says_nothing_of_its_camera() {
+    for state in [UnitState::Reconnecting, UnitState::Failed, UnitState::Waiting] {
+        assert!(tells_of_camera(state, Reason::Unreachable), "{state:?}");
+        assert!(!tells_of_camera(state, Reason::CameraUnavailable), "{state:?}");
+    }
+    assert!(!tells_of_camera(UnitState::Starting, Reason::Connecting));
+    assert!(!tells_of_camera(UnitState::Running, Reason::Streaming));
+}
+
 /// Decodes a file without an error; one line of `format` a picture, or its bytes.
 fn decode(path: &str, more: &[&str]) -> Vec<u8> {
     let output = Command::new("ffmpeg")
