@@ -36,9 +36,9 @@ fn the_eleventh_clip_waits_for_its_turn(cluster: &Cluster) {
 
     // One ends, and the next begins: both without a new pod, and without a word about the other nine.
     site.kubectl(&["patch", "recording", "clip-03", "--type=merge", "--patch", r#"{"spec":{"clip":{"stop":true}}}"#]);
-    site.kubectl(&["wait", "recording/clip-03", "--for=condition=Complete", "--timeout=120s"]);
+    site.kubectl(&["wait", "recording/clip-03", "--for=condition=Complete", "--timeout=240s"]);
     wait("the eleventh to begin", || started(11));
-    site.kubectl(&["wait", "recording/clip-11", "--for=condition=Complete", "--timeout=120s"]);
+    site.kubectl(&["wait", "recording/clip-11", "--for=condition=Complete", "--timeout=240s"]);
     assert_eq!(agents(&site), before);
     for number in (1..=10).filter(|number| *number != 3) {
         let (_, reason, _) = site.condition(&format!("recording/{}", name(number)), "Ready").unwrap();

@@ -163,15 +163,14 @@ END
 # lack an expression of nftables (nft_queue); iptables has had its target for it for long. What it does not get to judge, passes.
 # Its rights are wide because nothing narrower was made for it.
 network_policies() {
-    local end chain=(iptables --table mangle --append test-policies)
-    if iptables --table mangle --new-chain test-policies 2>/dev/null; then
-        "${chain[@]}" --match owner --uid-owner 0 --jump RETURN # the kubelet's probes
-        "${chain[@]}" --match conntrack --ctstate ESTABLISHED,RELATED --jump RETURN
-        for end in --source --destination; do
-            "${chain[@]}" "$end" "$pods" --jump NFQUEUE --queue-num 100 --queue-bypass
-        done
-        iptables --table mangle --append POSTROUTING --jump test-policies
-    fi
+    local end mangle=(iptables --wait 10 --table mangle)
+    "${mangle[@]}" --new-chain test-policies 2>/dev/null || "${mangle[@]}" --flush test-policies
+    "${mangle[@]}" --append test-policies --match owner --uid-owner 0 --jump RETURN # the kubelet's probes
+    "${mangle[@]}" --append test-policies --match conntrack --ctstate ESTABLISHED,RELATED --jump RETURN
+    for end in --source --destination; do
+        "${mangle[@]}" --append test-policies "$end" "$pods" --jump NFQUEUE --queue-num 100 --queue-bypass
+    done
+    "${mangle[@]}" --check POSTROUTING --jump test-policies 2>/dev/null || "${mangle[@]}" --append POSTROUTING --jump test-policies
     exec "$bin/network-policies" -kubeconfig "$keys/admin.kubeconfig" -node "$node" -queue 100
 }
 

@@ -81,7 +81,9 @@ fn people_and_the_operator_may_do_what_their_roles_say(cluster: &Cluster) {
 fn cameras_outlive_the_release_and_the_next_takes_them_over(cluster: &Cluster) {
     let site = Site::new(cluster, "release");
     let mut camera = site.camera("");
-    site.apply(&(manifest::camera("front", &camera.url) + &manifest::hls("front-live", "front", "")));
+    site.apply(&manifest::patient(
+        &(manifest::camera("front", &camera.url) + &manifest::hls("front-live", "front", "")),
+    ));
     site.await_ready(&["camera/front", "stream/front-live"]);
     let (before, plays) = (agents(&site), camera.stats().plays);
 

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use crate::site::{Forward, Site, wait};
 use crate::support::{hls, judge, manifest};
 
-/// An archive on the site's volume.
+/// An archive on the site's volume. Its retention runs when a test wants it, not because the test runs at 03:00.
 pub fn archive(name: &str) -> String {
     format!(
         "---\napiVersion: camera-operator.dev/v1alpha1\nkind: Archive\nmetadata: {{name: {name}}}\n\
-         spec: {{claim: {{size: 1Gi, storageClassName: test-local}}}}\n"
+         spec: {{claim: {{size: 1Gi, storageClassName: test-local}}, retention: {{schedule: '0 0 29 2 *'}}}}\n"
     )
 }
 

@@ -15,6 +15,14 @@ pub const TESTS: &[Test] =
 /// What enforces policies on the node, while this lives.
 struct Enforced<'a>(&'a Cluster);
 
+/// What the kernel has to have: the matches and the target of the rules that `init.sh` makes, and the queue behind them.
+const PROBE: &str = "set -e; probe='iptables --wait 10 --table mangle'; $probe --new-chain test-probe
+    trap '$probe --flush test-probe; $probe --delete-chain test-probe' EXIT
+    $probe --append test-probe --match owner --uid-owner 0 --jump RETURN
+    $probe --append test-probe --match conntrack --ctstate ESTABLISHED --jump RETURN
+    $probe --append test-probe --jump NFQUEUE --queue-num 100 --queue-bypass
+    test -e /proc/net/netfilter/nfnetlink_queue";
+
 impl<'a> Enforced<'a> {
     fn start(cluster: &'a Cluster) -> Self {
         cluster.part(&["start", "network-policies"]);
@@ -43,7 +51,7 @@ fn caller(cluster: &Cluster, namespace: &str, name: &str, labels: &serde_json::V
         },
     });
     cluster.apply(namespace, &pod.to_string());
-    cluster.kubectl(&["wait", "pod", name, "--for=condition=Ready", "--timeout=120s", "--namespace", namespace]);
+    cluster.kubectl(&["wait", "pod", name, "--for=condition=Ready", "--timeout=240s", "--namespace", namespace]);
 }
 
 /// Whether an answer comes from there. Who is kept out waits for nothing.
@@ -70,6 +78,10 @@ fn policies_let_in_who_has_to_and_nobody_else(cluster: &Cluster) {
         println!(
             "SKIPPED: NetworkPolicies, because only of a cluster of the tests' own it is known that they are enforced"
         );
+        return;
+    }
+    if let Err(error) = cluster.try_part(&["exec", "sh", "-c", PROBE]) {
+        println!("SKIPPED: NetworkPolicies, because this kernel lacks what enforces them: {error}");
         return;
     }
     let site = Site::new(cluster, "walls");
@@ -109,9 +121,9 @@ fn policies_let_in_who_has_to_and_nobody_else(cluster: &Cluster) {
         site.kubectl(&["delete", "pod", pod["metadata"]["name"].as_str().unwrap(), "--wait=false"]);
     }
     cluster.kubectl(&["rollout", "restart", "deployment", "--namespace", OPERATOR]);
-    cluster.kubectl(&["rollout", "status", "deployment", "--namespace", OPERATOR, "--timeout=180s"]);
+    cluster.kubectl(&["rollout", "status", "deployment", "--namespace", OPERATOR, "--timeout=300s"]);
     for deployment in ["front-camera", "pictures-stream", "default-archive"] {
-        site.kubectl(&["rollout", "status", &format!("deployment/{deployment}"), "--timeout=180s"]);
+        site.kubectl(&["rollout", "status", &format!("deployment/{deployment}"), "--timeout=300s"]);
     }
     // A new object's Ready takes all of them.
     site.apply(&(manifest::hls("second", "front", "") + &manifest::recording("third", "front")));
@@ -120,7 +132,7 @@ fn policies_let_in_who_has_to_and_nobody_else(cluster: &Cluster) {
     await_more(&volume, "walls", "front-rec");
     await_live(&site.forward("front-camera"), "walls", "front-live");
     site.kubectl(&["create", "job", "now", "--from=cronjob/default-retention"]);
-    site.kubectl(&["wait", "job/now", "--for=condition=Complete", "--timeout=120s"]);
+    site.kubectl(&["wait", "job/now", "--for=condition=Complete", "--timeout=240s"]);
 
     let agents = agents();
     for (pod, port) in &agents {
@@ -129,6 +141,8 @@ fn policies_let_in_who_has_to_and_nobody_else(cluster: &Cluster) {
             assert!(!reaches(cluster, caller, pod, *port), "{caller:?} reaches {pod}:{port}");
         }
     }
+    let log = cluster.log("network-policies");
+    assert!(!log.contains("panic"), "what enforces them has failed: {log}");
     drop(enforced);
     wait("nothing to be enforced any more", || reaches(cluster, strangers[0], &agents[0].0, 9090).then_some(()));
     for namespace in ["walls-other", "walls-scrape"] {

@@ -46,7 +46,7 @@ fn a_drained_node_costs_a_gap_and_nothing_else(cluster: &Cluster) {
     let cordoned = Cordoned(cluster);
     for node in nodes(cluster) {
         let selector = "--pod-selector=app.kubernetes.io/managed-by=camera-operator";
-        cluster.kubectl(&["drain", &node, "--ignore-daemonsets", "--delete-emptydir-data", selector, "--timeout=120s"]);
+        cluster.kubectl(&["drain", &node, "--ignore-daemonsets", "--delete-emptydir-data", selector, "--timeout=240s"]);
     }
     let recorded = || -> BTreeMap<PathBuf, u64> {
         let files = recorded(&volume, "drain", "front-rec").into_iter();

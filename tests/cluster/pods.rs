@@ -121,7 +121,7 @@ fn edits_touch_no_other_pod(cluster: &Cluster) {
     site.volume("default");
     let (mut front, mut back) = (site.camera(""), site.camera(""));
     let both = manifest::all_of("front", &front.url) + &manifest::all_of("back", &back.url) + &archive("default");
-    site.apply(&both);
+    site.apply(&manifest::patient(&both));
     site.await_ready(&[
         "camera/front",
         "camera/back",
@@ -171,13 +171,13 @@ fn media_outlives_operator_and_api_server(cluster: &Cluster) {
     let site = Site::new(cluster, "outage");
     let volume = site.volume("default");
     let mut camera = site.camera("");
-    site.apply(&(manifest::all_of("front", &camera.url) + &archive("default")));
+    site.apply(&manifest::patient(&(manifest::all_of("front", &camera.url) + &archive("default"))));
     site.await_ready(&["camera/front", "stream/front-live", "recording/front-rec"]);
     let (before, plays) = (agents(&site), camera.stats().plays);
     let mut live = Live::of(&site, "front", "front-live");
 
     cluster.kubectl(&["scale", "deployment", "--all", "--replicas=0", "--namespace", OPERATOR]);
-    cluster.kubectl(&["wait", "pods", "--all", "--for=delete", "--timeout=60s", "--namespace", OPERATOR]);
+    cluster.kubectl(&["wait", "pods", "--all", "--for=delete", "--timeout=120s", "--namespace", OPERATOR]);
     await_more(&volume, "outage", "front-rec");
     if cluster.is_own() {
         cluster.part(&["stop", "kube-apiserver"]);
@@ -192,7 +192,7 @@ fn media_outlives_operator_and_api_server(cluster: &Cluster) {
         cluster.await_api();
     }
     cluster.kubectl(&["scale", "deployment", "--all", "--replicas=2", "--namespace", OPERATOR]);
-    cluster.kubectl(&["rollout", "status", "deployment", "--namespace", OPERATOR, "--timeout=180s"]);
+    cluster.kubectl(&["rollout", "status", "deployment", "--namespace", OPERATOR, "--timeout=300s"]);
     // The operator is back at work when a new object is served.
     site.apply(&manifest::hls("second", "front", ""));
     site.await_ready(&["stream/second", "camera/front", "recording/front-rec"]);
@@ -203,7 +203,9 @@ fn media_outlives_operator_and_api_server(cluster: &Cluster) {
 fn an_upgrade_of_the_operator_leaves_media_alone(cluster: &Cluster) {
     let site = Site::new(cluster, "upgrade");
     let mut camera = site.camera("");
-    site.apply(&(manifest::camera("front", &camera.url) + &manifest::hls("front-live", "front", "")));
+    site.apply(&manifest::patient(
+        &(manifest::camera("front", &camera.url) + &manifest::hls("front-live", "front", "")),
+    ));
     site.await_ready(&["camera/front", "stream/front-live"]);
     let (before, plays) = (agents(&site), camera.stats().plays);
     let operators = || {
@@ -251,7 +253,7 @@ fn deleted_in_any_order_nothing_is_left(cluster: &Cluster) {
         site.apply(&(manifest::all_of("front", &camera.url) + &archive("default")));
         site.await_ready(&kinds);
         for step in 0..kinds.len() {
-            site.kubectl(&["delete", kinds[(first + step) % kinds.len()], "--wait=true", "--timeout=60s"]);
+            site.kubectl(&["delete", kinds[(first + step) % kinds.len()], "--wait=true", "--timeout=120s"]);
             // What refers to what is gone waits and says so; it does not break.
             for rest in (step + 1..kinds.len()).map(|step| kinds[(first + step) % kinds.len()]) {
                 let concerned = match kinds[first] {

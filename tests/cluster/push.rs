@@ -23,7 +23,7 @@ fn a_push_arrives_and_follows_its_key(cluster: &Cluster) {
     let mut server = RtmpServer::start_at(&cluster.host, KEYS[0]);
     let key = |key: &str| manifest::secret("channel", &[("key", key)]);
     let stream = manifest::push("channel", "front", &server.url(), "streamKeySecretRef: {name: channel, key: key}", "");
-    site.apply(&(manifest::camera("front", &camera.url) + &stream));
+    site.apply(&manifest::patient(&(manifest::camera("front", &camera.url) + &stream)));
     // Without its key it waits, and says for what.
     let (_, _, message) = wait("the missing key to be told", || {
         site.condition("stream/channel", "Ready").filter(|(_, reason, _)| reason == "SecretMissing")
@@ -110,9 +110,11 @@ fn an_encoded_push_is_one_session_over_slates(cluster: &Cluster) {
          pod: {resources: {requests: {cpu: 50m, memory: 64Mi}, limits: {memory: 400Mi}}, \
          deviceResources: [{name: slates.test/card, count: 1}]}";
     let key = "streamKeySecretRef: {name: channel, key: key}";
+    // The camera first: a stream that has waited for a camera in vain begins with a slate of a size of its own.
+    site.apply(&manifest::camera("front", &camera.url));
+    site.await_ready(&["camera/front"]);
     site.apply(
-        &(manifest::camera("front", &camera.url)
-            + &manifest::secret("channel", &[("key", "mango")])
+        &(manifest::secret("channel", &[("key", "mango")])
             + &manifest::push("channel", "front", &server.url(), key, spec)),
     );
     // Without its image it runs, and says so.

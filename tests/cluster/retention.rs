@@ -37,7 +37,7 @@ fn start(site: &Site, name: &str, more: &[&str]) {
 /// What such a job prints.
 fn job(site: &Site, name: &str, more: &[&str]) -> String {
     start(site, name, more);
-    site.kubectl(&["wait", &format!("job/{name}"), "--for=condition=Complete", "--timeout=120s"]);
+    site.kubectl(&["wait", &format!("job/{name}"), "--for=condition=Complete", "--timeout=240s"]);
     site.kubectl(&["logs", &format!("job/{name}")])
 }
 

@@ -90,7 +90,18 @@ impl Cluster {
 
     /// A command of `scripts/cluster.sh`, such as `["kill", "kube-apiserver"]`. Panics for a cluster that is not the tests' own.
     pub fn part(&self, arguments: &[&str]) -> String {
-        script(self.name(), arguments).unwrap_or_else(|error| panic!("{arguments:?}: {error}"))
+        self.try_part(arguments).unwrap_or_else(|error| panic!("{arguments:?}: {error}"))
+    }
+
+    /// The same, or what it said when it failed.
+    pub fn try_part(&self, arguments: &[&str]) -> Result<String, String> {
+        script(self.name(), arguments)
+    }
+
+    /// What a part has written, over all its starts.
+    pub fn log(&self, part: &str) -> String {
+        let logs = self.kubeconfig.with_file_name("logs");
+        std::fs::read_to_string(logs.join(format!("{part}.log"))).unwrap_or_else(|error| panic!("{part}: {error}"))
     }
 
     /// Whether its parts can be stopped and started.
@@ -168,7 +179,7 @@ impl Cluster {
 
     /// Waits until the API server answers, such as after it was started again.
     pub fn await_api(&self) {
-        let answers = poll(PATIENCE, || self.try_kubectl(&["get", "--raw", "/readyz"]).ok());
+        let answers = poll(2 * PATIENCE, || self.try_kubectl(&["get", "--raw", "/readyz"]).ok());
         assert!(answers.is_some(), "the API server does not come back");
     }
 }

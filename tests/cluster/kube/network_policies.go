@@ -35,10 +35,12 @@ func networkPolicies() int {
 		klog.ErrorS(err, "No client can be made")
 		return 1
 	}
+	// With NRIdisabled an address of no known pod would end the process (v0.8.0 asks the plugin then, which there is none of). Without a
+	// runtime that speaks NRI the plugin says so once, and knows of nothing.
 	factory := informers.NewSharedInformerFactory(client, 0)
 	controller, err := networkpolicy.NewController(client, factory.Networking().V1().NetworkPolicies(),
 		factory.Core().V1().Namespaces(), factory.Core().V1().Pods(), nil, nil, nil, nil,
-		networkpolicy.Config{NodeName: *node, QueueID: *queue, NRIdisabled: true, FailOpen: true})
+		networkpolicy.Config{NodeName: *node, QueueID: *queue, FailOpen: true})
 	if err != nil {
 		klog.ErrorS(err, "The controller cannot be made")
 		return 1
