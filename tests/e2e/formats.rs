@@ -7,9 +7,8 @@ use crate::support::{hls, judge, manifest, wait};
 /// Runs a camera for some pictures; returns the program, ended, and the camera's codecs as recorded.
 fn record(options: &str, rtsp: &str, pictures: u64) -> (Program, Camera, Vec<String>) {
     let mut camera = Camera::start(options);
-    let manifests = manifest::camera_with("cam", &camera.url, rtsp)
-        + &manifest::hls("live", "cam", "")
-        + &manifest::recording("rec", "cam");
+    let camera_object = manifest::camera_with("cam", &camera.url, rtsp).replace("stallTimeout: 2s", "stallTimeout: 6s");
+    let manifests = camera_object + &manifest::hls("live", "cam", "") + &manifest::recording("rec", "cam");
     let mut program = Program::start(&manifests);
     program.await_object("recordings/rec");
     let url = program.url("/live/default/live/index.m3u8");
@@ -128,7 +127,7 @@ fn a_metadata_track_is_left_out_and_disturbs_nothing() {
 #[test]
 fn sound_announced_and_never_sent() {
     let mut camera = Camera::start("--audio aac --silent-audio");
-    let mut program = Program::start(&manifest::all_of("cam", &camera.url));
+    let mut program = Program::start(&manifest::patient(&manifest::all_of("cam", &camera.url)));
     program.await_object("recordings/cam-rec");
     wait("five seconds of pictures", || (camera.stats().frames >= 50).then_some(()));
     let stats = camera.stats();
@@ -143,7 +142,7 @@ fn sound_announced_and_never_sent() {
 #[test]
 fn sound_that_stops_holds_no_picture_back() {
     let mut camera = Camera::start("--audio aac");
-    let mut program = Program::start(&manifest::all_of("cam", &camera.url));
+    let mut program = Program::start(&manifest::patient(&manifest::all_of("cam", &camera.url)));
     program.await_object("recordings/cam-rec");
     wait("pictures and sound", || (camera.stats().frames >= 20).then_some(()));
     camera.ask(&serde_json::json!({"do": "stopAudio"}));
@@ -177,7 +176,7 @@ fn sound_that_stops_holds_no_picture_back() {
 #[test]
 fn a_key_frame_every_two_minutes() {
     let mut camera = Camera::start("--key-interval 120 --audio mulaw");
-    let mut program = Program::start(&manifest::all_of("cam", &camera.url));
+    let mut program = Program::start(&manifest::patient(&manifest::all_of("cam", &camera.url)));
     program.await_object("recordings/cam-rec");
     let url = program.url("/live/default/cam-live/index.m3u8");
     // Longer than the target duration without a key frame: segments are cut within the group of pictures.

@@ -87,7 +87,9 @@ fn low_latency_hls_by_the_book() {
 #[test]
 fn motion_jpeg_and_snapshots_do_not_disturb_the_camera() {
     let mut camera = Camera::start("");
-    let program = Program::start(&(manifest::camera("cam", &camera.url) + &manifest::mjpeg("pictures", "cam")));
+    let program = Program::start(&manifest::patient(
+        &(manifest::camera("cam", &camera.url) + &manifest::mjpeg("pictures", "cam")),
+    ));
     program.await_object("cameras/cam");
     let snapshot = wait("a snapshot", || {
         Some(program.get("/api/v1/namespaces/default/cameras/cam/snapshot.jpg")).filter(|answer| answer.status == 200)
@@ -129,7 +131,7 @@ fn motion_jpeg_and_snapshots_do_not_disturb_the_camera() {
 fn changed_manifests_restart_only_what_changed() {
     let mut first = Camera::start("");
     let mut second = Camera::start("");
-    let one = manifest::all_of("one", &first.url);
+    let one = manifest::patient(&manifest::all_of("one", &first.url));
     let program = Program::start(&(one.clone() + &manifest::all_of("two", &second.url)));
     program.await_object("recordings/one-rec");
     program.await_object("recordings/two-rec");

@@ -22,7 +22,7 @@ struct Recorded {
 }
 
 fn objects(camera: &Camera, url: &str, key: &str, spec: &str) -> String {
-    manifest::camera("cam", &camera.url)
+    manifest::patient(&manifest::camera("cam", &camera.url))
         + &manifest::recording("cam-rec", "cam")
         + &manifest::push("cam-push", "cam", url, "streamKeySecretRef: {name: target, key: key}", spec)
         + &manifest::secret("target", &[("key", key)])
@@ -131,7 +131,7 @@ fn one_session_outlives_cuts_of_the_camera() {
     let steps: Vec<(f64, f64)> =
         steps.map(|(time, counter)| (time[1] - time[0], f64::from(counter[1] - counter[0]) / 10.0)).collect();
     let holes: Vec<&(f64, f64)> = steps.iter().filter(|(_, passed)| *passed > 2.0).collect();
-    assert!(holes.len() == 2 && holes.iter().all(|(step, passed)| (step - passed).abs() < 0.6), "{holes:?}");
+    assert!(holes.len() == 2 && holes.iter().all(|(step, passed)| (step - passed).abs() < 1.5), "{holes:?}");
 }
 
 #[test]

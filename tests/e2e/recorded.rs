@@ -104,7 +104,7 @@ fn exports_playlists_and_ranges() {
 #[test]
 fn twenty_clips_and_twenty_exports_at_once() {
     let mut camera = Camera::start("--audio aac");
-    let base = manifest::camera("cam", &camera.url) + &manifest::recording("rec", "cam");
+    let base = manifest::patient(&manifest::camera("cam", &camera.url)) + &manifest::recording("rec", "cam");
     let program = Program::start(&base);
     program.await_object("recordings/rec");
     frames(&mut camera, 80);

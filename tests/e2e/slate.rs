@@ -11,7 +11,8 @@ use crate::support::target::RtmpServer;
 use crate::support::{PATIENCE, hls, judge, manifest, picture, wait};
 
 pub const KEY: &str = "mango-4711-quince-0815";
-const FALLBACK: &str = "fallback: {after: 1s, text: Back soon}";
+/// Slates are counted, and a busy machine may keep a camera from sending for a second.
+const FALLBACK: &str = "fallback: {after: 2s, text: Back soon}";
 
 /// How a camera goes, and how it comes back.
 type Cut = (fn(&mut Camera), fn(&mut Camera));
@@ -246,20 +247,19 @@ fn the_clock_of_a_slate_says_how_long_the_camera_has_been_away() {
     program.await_object("streams/cam-live");
     camera.kill();
     await_reason(&program, "streams/cam-live", "Slate");
-    await_segments(&program, 7);
-    let (_, playlist) = hls::fetch(&program.url("/live/default/cam-live/index.m3u8")).unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let files = hls::download_all(&playlist.segments, folder.path());
-    let pictures = slate_pictures(files.last().unwrap(), (640, 480));
     // The clock stands at 0.69 of the height, a sixteenth high; name and text stand above it.
     let (clock, rest) = (305..356, 100..290);
     let moves = |pair: &[Vec<u8>]| changed(&pair[0], &pair[1], 640, clock.clone()) >= 10;
-    let steps = pictures.windows(2).filter(|pair| moves(pair)).count();
-    assert!(steps >= 4, "{steps} steps of the clock in {} s", pictures.len());
+    let stands = |pair: &[Vec<u8>]| changed(&pair[0], &pair[1], 640, rest.clone()) == 0;
     // The encoder for the clock takes a while to start, and draws over the camera's last picture what it can have of it.
-    for pair in pictures[pictures.len() - 4..].windows(2) {
-        assert_eq!(changed(&pair[0], &pair[1], 640, rest.clone()), 0, "only the clock moves");
-    }
+    wait("four seconds in which the clock moves, and nothing else", || {
+        let (_, playlist) = hls::fetch(&program.url("/live/default/cam-live/index.m3u8"))?;
+        let folder = tempfile::tempdir().unwrap();
+        let files = hls::download_all(&playlist.segments, folder.path());
+        let pictures = slate_pictures(files.last()?, (640, 480));
+        let newest = pictures.get(pictures.len().checked_sub(5)?..)?;
+        newest.windows(2).all(|pair| moves(pair) && stands(pair)).then_some(())
+    });
 }
 
 /// Parts go on over both seams, and every answer keeps the rules of Low-Latency HLS.
@@ -362,7 +362,7 @@ fn a_camera_that_was_never_there_has_a_slate_of_its_own_size() {
 #[test]
 fn an_image_is_shown_instead_of_the_card() {
     let mut camera = Camera::start("");
-    let fallback = "fallback: {after: 1s, image: {configMapRef: {name: slate, key: slate.png}}}";
+    let fallback = "fallback: {after: 2s, image: {configMapRef: {name: slate, key: slate.png}}}";
     let objects = manifest::camera("cam", &camera.url) + &live(fallback);
     let mut program = Program::prepare(&objects, None, &[]);
     let image = program.data().parent().unwrap().join("slate.png");
@@ -451,7 +451,7 @@ fn a_browser_plays_on_over_slates() {
     let program = Program::start(&(manifest::camera("cam", &camera.url) + &live(FALLBACK)));
     program.await_object("streams/cam-live");
     let seen = std::thread::scope(|scope| {
-        let browser = scope.spawn(|| browser::look_for("slates in a browser", &program, "cam", 40));
+        let browser = scope.spawn(|| browser::look_for("slates in a browser", &program, "cam", 60));
         // Comes and goes for as long as somebody looks.
         while !browser.is_finished() {
             camera.kill();

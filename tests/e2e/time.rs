@@ -128,7 +128,7 @@ fn a_change_of_the_day_and_the_year() {
     let Some(clock) = Clock::new() else { return };
     let mut camera = Camera::start("--audio aac");
     clock.show("2031-12-31T23:59:46Z");
-    let mut program = start(&objects(&camera), &clock, &[]);
+    let mut program = start(&manifest::patient(&objects(&camera)), &clock, &[]);
     wait("a file of the new year", || hours(&program).contains(&"2032-01-01/00".to_owned()).then_some(()));
     frames(&mut camera, 30);
     for hour in ["2031-12-31/23", "2032-01-01/00"] {

@@ -21,7 +21,9 @@ fn stuck(program: &Program, path: &str) -> TcpStream {
 #[test]
 fn eight_viewers_and_stuck_ones_cost_one_connection_and_no_picture() {
     let mut camera = Camera::start("--fps 25 --bit-rate 1000 --audio aac");
-    let mut program = Program::start(&(manifest::all_of("cam", &camera.url) + &manifest::mjpeg("pictures", "cam")));
+    let mut program = Program::start(&manifest::patient(
+        &(manifest::all_of("cam", &camera.url) + &manifest::mjpeg("pictures", "cam")),
+    ));
     for path in ["recordings/cam-rec", "streams/cam-live", "streams/pictures"] {
         program.await_object(path);
     }
