@@ -62,9 +62,10 @@ if [ "$what" = everything ]; then
     check "dashboards: expressions and metrics" scripts/chart.sh dashboards
     check "GitOps: health of our kinds in Argo CD" scripts/chart.sh health
     check "GitOps: Kustomize overlays" scripts/chart.sh kustomize
-    # One test a processor, as cargo does it: each has a camera that encodes in real time, and a camera that cannot keep up drops
-    # pictures. Where it is known that there is time to spare, RUST_TEST_THREADS says otherwise.
-    CAMERA_OPERATOR_TEST_CLUSTER=later cargo_test "unit, integration and end-to-end tests" 55m --no-fail-fast
+    # One test more than there are processors: each has a camera that encodes in real time, which takes a fifth of one, and a camera
+    # that cannot keep up drops pictures.
+    RUST_TEST_THREADS=${RUST_TEST_THREADS:-$(($(nproc) + 1))} CAMERA_OPERATOR_TEST_CLUSTER=later \
+        cargo_test "unit, integration and end-to-end tests" 55m --no-fail-fast
 fi
 
 # What cannot be had here (no root, no Go) the tests say themselves, test by test.
