@@ -95,9 +95,8 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let mut arguments = Arguments::from_args();
-    // One of each cluster, where there are processors for both: cameras encode in real time.
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    arguments.test_threads = arguments.test_threads.or(Some(if processors > 2 { 2 } else { 1 }));
+    // One of each cluster.
+    arguments.test_threads = arguments.test_threads.or(Some(2));
     let without_node = [
         api::TESTS,
         children::TESTS,
