@@ -161,6 +161,8 @@ impl Session<'_> {
                 Event::Ended(ending) => {
                     self.write(&mut frames, state);
                     state.paused = true;
+                    // Of a camera that is away no sound is expected; the next run says anew whether it has any.
+                    state.soundless = None;
                     if let Some((_, since)) = state.since {
                         self.tell(PushMode::Paused, Some(since), state);
                         self.context.set_state(UnitState::Waiting, ending.reason, ending.message.clone());
@@ -291,7 +293,7 @@ impl Session<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agent::hub::Pace;
+    use crate::agent::hub::{Ending, Pace};
     use crate::agent::output::fixture::{Coded, H264, Rig, camera, coded};
     use crate::agent::output::material::{Material, Wanted};
     use crate::agent::output::push::feed::Sound;
@@ -383,6 +385,9 @@ mod tests {
         };
         let feed = || Feed::new(&whole, Sound::Copied);
         assert!(ended(feed(), vec![told(&silent), told(&whole)], Carrier::Rtmp).await.is_none());
+        let (run, message, at) = (RunId(2), String::new(), UtcMicros(0));
+        let away = Event::Ended(Arc::new(Ending { run, reason: Reason::Stalled, message, at }));
+        assert!(ended(feed(), vec![told(&silent), away], Carrier::Rtmp).await.is_none(), "the camera is missed");
         let gone = ended(feed(), vec![told(&silent)], Carrier::Rtmp).await.expect("the sound is missed");
         assert_eq!((gone.reason, gone.at_once), (Reason::ConfigurationChanged, true), "{}", gone.message);
     }
