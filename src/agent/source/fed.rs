@@ -1,4 +1,4 @@
-//! How the session of an FFmpeg that is fed with frames went, whatever it does with them.
+//! How a session went that is fed with a camera's frames, whatever carries it and is done with them.
 
 use std::time::Duration;
 

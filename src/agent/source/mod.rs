@@ -7,6 +7,7 @@
 //! | [`arguments`] | pure: source and what was learnt → FFmpeg's arguments; where credentials go |
 //! | [`profile`] | what attempts teach about a source |
 //! | [`process`] | one FFmpeg process and its pipes |
+//! | [`byte_queue`] | pure: what waits to be handed over |
 //! | [`pipe_queue`] | what waits in front of such a pipe |
 //! | [`fed`] | how the session of one that is fed went |
 //! | [`track`] | a track's pipe and what reads it |
@@ -27,6 +28,7 @@
 pub mod address;
 pub mod arguments;
 pub mod assembly;
+pub mod byte_queue;
 pub mod classify;
 pub mod engine;
 pub mod fed;

@@ -1,37 +1,36 @@
 //! What waits to be handed to a process on its standard input. The process takes it when it likes; whoever feeds it looks at
 //! how much waits and adds no more meanwhile. Must not know what the bytes are.
 
-use std::collections::VecDeque;
 use std::io;
 
 use bytes::Bytes;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::ChildStdin;
 
+use super::byte_queue::ByteQueue;
+
 /// Bytes in front of a pipe.
 #[derive(Debug)]
 pub struct PipeQueue {
     /// `None` once it is closed.
     pipe: Option<ChildStdin>,
-    /// None of them is empty.
-    waiting: VecDeque<Bytes>,
-    given: u64,
+    queue: ByteQueue,
 }
 
 impl PipeQueue {
     /// One with nothing in it.
-    pub const fn new(pipe: ChildStdin) -> Self {
-        Self { pipe: Some(pipe), waiting: VecDeque::new(), given: 0 }
+    pub fn new(pipe: ChildStdin) -> Self {
+        Self { pipe: Some(pipe), queue: ByteQueue::default() }
     }
 
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+        self.queue.is_empty()
     }
 
     /// How many bytes the process has taken.
     pub const fn given(&self) -> u64 {
-        self.given
+        self.queue.given()
     }
 
     /// Hands over as much of what waits as the process takes now, waiting for it; never done while nothing waits. Cancel safe:
@@ -40,17 +39,15 @@ impl PipeQueue {
     /// # Errors
     /// When the process takes nothing any more.
     pub async fn hand_over(&mut self) -> io::Result<()> {
-        let Some(next) = self.waiting.front_mut() else { return std::future::pending().await };
+        let Some(next) = self.queue.pieces().next() else { return std::future::pending().await };
         let Some(pipe) = &mut self.pipe else { return Err(io::ErrorKind::BrokenPipe.into()) };
-        let bytes = pipe.write_buf(next).await?;
-        if bytes == 0 {
-            return Err(io::ErrorKind::WriteZero.into());
+        match pipe.write(next).await? {
+            0 => Err(io::ErrorKind::WriteZero.into()),
+            bytes => {
+                self.queue.advance(bytes);
+                Ok(())
+            }
         }
-        self.given += bytes as u64;
-        if next.is_empty() {
-            self.waiting.pop_front();
-        }
-        Ok(())
     }
 
     /// Closes the pipe: to the process the stream ends there. What waits is left.
@@ -61,7 +58,7 @@ impl PipeQueue {
 
 impl Extend<Bytes> for PipeQueue {
     fn extend<T: IntoIterator<Item = Bytes>>(&mut self, more: T) {
-        self.waiting.extend(more.into_iter().filter(|bytes| !bytes.is_empty()));
+        self.queue.extend(more);
     }
 }
 

@@ -96,7 +96,7 @@ pub fn build(
     add(&["-max_interleave_delta", "500000", "-flush_packets", "1"]);
     let mut options = Vec::new();
     let target = push.url.clone();
-    let default_port = match carrier {
+    match carrier {
         Carrier::Rtmp => {
             let secure = url.scheme() == "rtmps";
             add(&["-protocol_whitelist", if secure { "rtmps,tls,tcp" } else { "rtmp,tcp" }]);
@@ -112,7 +112,6 @@ pub fn build(
             options.push(format!("rtmp_app={application}"));
             options.push(format!("rtmp_playpath={stream}"));
             add(&["-f", "flv"]);
-            if secure { 443 } else { 1935 }
         }
         Carrier::Srt => {
             add(&["-protocol_whitelist", "srt,udp"]);
@@ -120,14 +119,12 @@ pub fn build(
             options.extend(key.map(|key| format!("srt_streamid={key}")));
             options.extend(passphrase.map(|passphrase| format!("passphrase={passphrase}")));
             add(&["-f", "mpegts"]);
-            0
         }
         _ => {
             add(&["-protocol_whitelist", "rtsp,rtp,tcp"]);
             add(&["-rtsp_transport", "tcp", "-f", "rtsp"]);
-            554
         }
-    };
+    }
     if !options.is_empty() {
         add(&["-fpre", &format!("/dev/fd/{OPTIONS_FD}")]);
     }
@@ -137,7 +134,7 @@ pub fn build(
         options: (!options.is_empty()).then(|| options.join("\n") + "\n"),
         secrets: secrets(key, passphrase, &url),
         host,
-        port: url.port().unwrap_or(default_port),
+        port: port(&url),
     })
 }
 
@@ -176,6 +173,16 @@ pub(super) fn parsed(url: &str) -> Result<(Url, String), Refusal> {
     let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(unreadable)?;
     let host = host.trim_matches(['[', ']']).to_owned();
     Ok((url, host))
+}
+
+/// The port of a target; 0 of one over SRT, which has none by default.
+pub(super) fn port(url: &Url) -> u16 {
+    url.port().unwrap_or(match url.scheme() {
+        "rtmp" => 1935,
+        "rtmps" => 443,
+        "rtsp" => 554,
+        _ => 0,
+    })
 }
 
 /// What must not be seen in messages.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::arguments::{Refusal, Resolved, parsed, plain, secrets, split, target};
+use super::arguments::{Refusal, Resolved, parsed, plain, port, secrets, split, target};
 use crate::agent::rtmp::client::Place;
 use crate::plan::unit::Push;
 
@@ -41,7 +41,7 @@ impl Address {
     pub fn of(push: &Push, resolved: &Resolved) -> Result<Self, Refusal> {
         let (url, host) = parsed(&push.url)?;
         let is_secure = url.scheme() == "rtmps";
-        let port = url.port().unwrap_or(if is_secure { 443 } else { 1935 });
+        let port = port(&url);
         let key = plain(resolved.stream_key.as_deref(), "stream key")?;
         let (application, stream) = split(&url, key)?;
         let authority =

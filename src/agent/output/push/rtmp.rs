@@ -1,14 +1,13 @@
 //! A session that this program carries itself, over RTMP or RTMPS: no process beside it, what the target says in its own words, and
 //! what it has taken as its kernel counts it. Must not know what is sent and when.
 
-use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::BytesMut;
 use rustix::net::sockopt::{set_socket_keepalive, set_tcp_keepcnt, set_tcp_keepidle, set_tcp_keepintvl};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
@@ -24,6 +23,7 @@ use super::progress::LIMIT;
 use super::sender::{FAREWELL, Over, SEND_BUFFER, Sender};
 use crate::agent::rtmp::client::{Client, Problem, Stage};
 use crate::agent::rtmp::flv;
+use crate::agent::source::byte_queue::ByteQueue;
 use crate::agent::source::guard::Guard;
 use crate::agent::source::redact::Redactor;
 use crate::media::frame::{Configuration, Frame, TrackKind};
@@ -53,10 +53,9 @@ pub struct RtmpSender {
     client: Client,
     reader: ReadHalf<Box<dyn Connection>>,
     writer: WriteHalf<Box<dyn Connection>>,
-    waiting: VecDeque<Bytes>,
+    queue: ByteQueue,
     /// Something was handed over and may not have left yet.
     is_buffered: bool,
-    given: u64,
     /// Bytes that were given and acknowledged before the first frame.
     before: (u64, u64),
     has_taken: bool,
@@ -75,7 +74,6 @@ impl RtmpSender {
     /// # Errors
     /// When there is no session.
     pub async fn open(address: &Address, configuration: &Configuration, guard: &Guard) -> Result<Self, Refusal> {
-        let unreachable = |why: String| (Reason::TargetUnreachable, why);
         let stream = connect(address, guard).await.map_err(|why| unreachable(format!("no connection: {why}")))?;
         let asking = Self::ask(stream, address, configuration);
         let nobody = || format!("no session: {} has not answered for {LIMIT:?}", address.named());
@@ -83,7 +81,6 @@ impl RtmpSender {
     }
 
     async fn ask(stream: TcpStream, address: &Address, configuration: &Configuration) -> Result<Self, Refusal> {
-        let unreachable = |why: String| (Reason::TargetUnreachable, why);
         let socket = inode(stream.as_fd()).and_then(|inode| Ok((inode, stream.local_addr()?.is_ipv6()))).ok();
         let connection: Box<dyn Connection> = if address.is_secure {
             Box::new(secure(stream, &address.host).await.map_err(unreachable)?)
@@ -96,9 +93,8 @@ impl RtmpSender {
             client: Client::new(address.place.clone(), &random),
             reader,
             writer,
-            waiting: VecDeque::new(),
+            queue: ByteQueue::default(),
             is_buffered: false,
-            given: 0,
             before: (0, 0),
             has_taken: false,
             received: BytesMut::with_capacity(READ),
@@ -116,7 +112,7 @@ impl RtmpSender {
                 return Err(sender.over());
             }
         }
-        sender.before = (sender.given, sender.acknowledged().await.unwrap_or_default());
+        sender.before = (sender.given(), sender.acknowledged().await.unwrap_or_default());
         sender.client.send(flv::headers(&configuration.video, configuration.audio.as_deref()));
         sender.queue();
         Ok(sender)
@@ -124,7 +120,7 @@ impl RtmpSender {
 
     /// Puts what the client wants to send behind what waits.
     fn queue(&mut self) {
-        self.waiting.extend(self.client.take_output().filter(|piece| !piece.is_empty()));
+        self.queue.extend(self.client.take_output());
     }
 
     fn over(&mut self) -> Refusal {
@@ -142,9 +138,7 @@ impl RtmpSender {
     fn gone(&mut self, error: Option<&io::Error>) -> Over {
         let how = error.map_or_else(|| "it closed the connection".to_owned(), ToString::to_string);
         self.problem = Some(match self.client.stage() {
-            Stage::Handshake => {
-                (Reason::TargetUnreachable, format!("no connection: no RTMP server answers there ({how})"))
-            }
+            Stage::Handshake => unreachable(format!("no connection: no RTMP server answers there ({how})")),
             Stage::Publishing if self.has_taken => (Reason::PushEnded, format!("the target ended the session: {how}")),
             // Servers that do not know a key just hang up after the handshake, as others that are told to refuse do; some say yes
             // and ask then.
@@ -159,16 +153,16 @@ impl RtmpSender {
     /// Hands over what waits, and sees that it leaves.
     async fn hand_over(
         writer: &mut WriteHalf<Box<dyn Connection>>,
-        waiting: &VecDeque<Bytes>,
+        queue: &ByteQueue,
         is_buffered: bool,
     ) -> io::Result<usize> {
-        if waiting.is_empty() {
+        if queue.is_empty() {
             if is_buffered {
                 return writer.flush().await.map(|()| 0);
             }
             return std::future::pending().await;
         }
-        let pieces: Vec<IoSlice<'_>> = waiting.iter().take(PIECES).map(|piece| IoSlice::new(piece)).collect();
+        let pieces: Vec<IoSlice<'_>> = queue.pieces().take(PIECES).map(|piece| IoSlice::new(piece)).collect();
         match writer.write_vectored(&pieces).await? {
             0 => Err(io::ErrorKind::WriteZero.into()),
             bytes => Ok(bytes),
@@ -176,17 +170,9 @@ impl RtmpSender {
     }
 
     /// Takes so many bytes off what waits.
-    fn advance(&mut self, mut bytes: usize) {
-        self.given += bytes as u64;
+    fn advance(&mut self, bytes: usize) {
+        self.queue.advance(bytes);
         self.is_buffered = bytes > 0;
-        while let Some(front) = self.waiting.front_mut().filter(|_| bytes > 0) {
-            let part = front.len().min(bytes);
-            front.advance(part);
-            bytes -= part;
-            if front.is_empty() {
-                self.waiting.pop_front();
-            }
-        }
     }
 }
 
@@ -196,11 +182,11 @@ impl Sender for RtmpSender {
     }
 
     fn is_fed(&self) -> bool {
-        self.waiting.is_empty() && !self.is_buffered
+        self.queue.is_empty() && !self.is_buffered
     }
 
     fn given(&self) -> u64 {
-        self.given
+        self.queue.given()
     }
 
     fn write(&mut self, frames: Vec<Frame>) {
@@ -213,7 +199,7 @@ impl Sender for RtmpSender {
     async fn go_on(&mut self) -> Result<(), Over> {
         tokio::select! {
             biased;
-            read = self.reader.read_buf(&mut self.received), if self.waiting.len() < MOST_WAITING => match read {
+            read = self.reader.read_buf(&mut self.received), if self.queue.pieces().len() < MOST_WAITING => match read {
                 Ok(1..) => {
                     let received = self.received.split();
                     self.received.reserve(READ);
@@ -224,7 +210,7 @@ impl Sender for RtmpSender {
                 Ok(0) => Err(self.gone(None)),
                 Err(error) => Err(self.gone(Some(&error))),
             },
-            handed_over = Self::hand_over(&mut self.writer, &self.waiting, self.is_buffered) => match handed_over {
+            handed_over = Self::hand_over(&mut self.writer, &self.queue, self.is_buffered) => match handed_over {
                 Ok(bytes) => {
                     self.advance(bytes);
                     Ok(())
@@ -244,7 +230,7 @@ impl Sender for RtmpSender {
         };
         // What it takes before the first frame says nothing of whether it takes frames.
         let (given, acknowledged) = self.before;
-        self.has_taken |= given > 0 && told.map_or(self.given > given, |told| told > acknowledged);
+        self.has_taken |= given > 0 && told.map_or(self.given() > given, |told| told > acknowledged);
         told
     }
 
@@ -262,12 +248,14 @@ impl Sender for RtmpSender {
     }
 }
 
+const fn unreachable(why: String) -> Refusal {
+    (Reason::TargetUnreachable, why)
+}
+
 /// What a problem means at that stage; the target's own words without secrets.
 fn judge(stage: Stage, has_taken: bool, problem: &Problem, redactor: &Redactor) -> Refusal {
     match problem {
-        Problem::Malformed(what) if stage == Stage::Handshake => {
-            (Reason::TargetUnreachable, format!("no connection: {what}"))
-        }
+        Problem::Malformed(what) if stage == Stage::Handshake => unreachable(format!("no connection: {what}")),
         Problem::Malformed(what) => (Reason::PushEnded, format!("the target cannot be understood: {what}")),
         Problem::Refused { code, description } => {
             let said = [code.as_str(), description.as_str()].into_iter().filter(|part| !part.is_empty());
@@ -426,12 +414,12 @@ mod tests {
         for _ in 0..400 {
             sender.write(frames.clone());
         }
-        let most = sender.waiting.len() + MOST_WAITING;
+        let most = sender.queue.pieces().len() + MOST_WAITING;
         // Until it waits for the target.
         for _ in 0..100_000 {
             let Ok(went_on) = timeout(Duration::from_millis(200), sender.go_on()).await else { break };
             went_on.unwrap();
-            assert!(sender.waiting.len() <= most, "{}", sender.waiting.len());
+            assert!(sender.queue.pieces().len() <= most, "{}", sender.queue.pieces().len());
         }
     }
 
