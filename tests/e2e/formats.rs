@@ -7,8 +7,9 @@ use crate::support::{hls, judge, manifest, wait};
 /// Runs a camera for some pictures; returns the program, ended, and the camera's codecs as recorded.
 fn record(options: &str, rtsp: &str, pictures: u64) -> (Program, Camera, Vec<String>) {
     let mut camera = Camera::start(options);
-    let camera_object = manifest::camera_with("cam", &camera.url, rtsp).replace("stallTimeout: 2s", "stallTimeout: 6s");
-    let manifests = camera_object + &manifest::hls("live", "cam", "") + &manifest::recording("rec", "cam");
+    let manifests = manifest::stalled_after(&manifest::camera_with("cam", &camera.url, rtsp), "6s")
+        + &manifest::hls("live", "cam", "")
+        + &manifest::recording("rec", "cam");
     let mut program = Program::start(&manifests);
     program.await_object("recordings/rec");
     let url = program.url("/live/default/live/index.m3u8");
@@ -32,7 +33,7 @@ fn record(options: &str, rtsp: &str, pictures: u64) -> (Program, Camera, Vec<Str
     }
     let (skips, counters) = (camera.stats().skips, judge::counters_of(&files));
     let last = *counters.last().unwrap();
-    if options.contains("--b-frames") {
+    if camera.reorders() {
         judge::assert_whole_but_before_the_last(&counters, &skips);
         // An encoder that waits for pictures to put between two others keeps the newest to itself.
         assert!(last <= sent);

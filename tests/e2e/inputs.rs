@@ -206,7 +206,7 @@ fn live_playlist(die: fn(&mut Peer), reasons: &[&str]) {
     let peer = peer::hls_server(&camera.url, folder.path());
     // Segments of a second come late on a busy machine.
     let source = format!("hls: {{url: \"http://127.0.0.1:{}/live.m3u8\"}}", peer.port);
-    let manifests = manifest::camera_from_with("cam", &source, "6s")
+    let manifests = manifest::stalled_after(&manifest::camera_from("cam", &source), "6s")
         + &manifest::hls("cam-live", "cam", "")
         + &manifest::recording("cam-rec", "cam");
     let input = Input { camera, peer, program: Program::start(&manifests), output: Output::Hls };

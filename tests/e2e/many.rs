@@ -15,7 +15,7 @@ const RECORDED: usize = 30;
 
 fn camera(name: &str, url: &str) -> String {
     // Long enough for a machine that does much else.
-    manifest::camera_from_with(name, &format!("rtsp: {{url: \"{url}\", engine: Native}}"), "15s")
+    manifest::stalled_after(&manifest::camera_from(name, &format!("rtsp: {{url: \"{url}\", engine: Native}}")), "15s")
 }
 
 /// The `Ready` condition of every camera, as status and reason.

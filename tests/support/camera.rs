@@ -62,6 +62,11 @@ impl Camera {
         camera
     }
 
+    /// Whether it shows pictures in another order than it sends them.
+    pub fn reorders(&self) -> bool {
+        self.options.iter().any(|option| option == "--b-frames")
+    }
+
     fn run(&mut self) {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/camera.py");
         let mut command = Command::new("/usr/bin/python3");

@@ -14,20 +14,20 @@ pub fn camera_with(name: &str, url: &str, rtsp: &str) -> String {
 
 /// The same with any source, such as `v4l2: {device: /dev/video0}`.
 pub fn camera_from(name: &str, source: &str) -> String {
-    camera_from_with(name, source, "2s")
-}
-
-/// The same, stalled after another time.
-pub fn camera_from_with(name: &str, source: &str, stall_timeout: &str) -> String {
     format!(
         "---\napiVersion: camera-operator.dev/v1alpha1\nkind: Camera\nmetadata:\n  name: {name}\nspec:\n  source:\n    {source}\n  \
-         stallTimeout: {stall_timeout}\n  startTimeout: 15s\n  reconnect:\n    initialDelay: 200ms\n    maxDelay: 1s\n"
+         stallTimeout: 2s\n  startTimeout: 15s\n  reconnect:\n    initialDelay: 200ms\n    maxDelay: 1s\n"
     )
 }
 
 /// The same manifests for a test that counts connections: a camera that a busy machine keeps from sending for seconds is not left.
 pub fn patient(manifests: &str) -> String {
-    manifests.replace("stallTimeout: 2s", "stallTimeout: 30s")
+    stalled_after(manifests, "30s")
+}
+
+/// The same manifests with cameras that are stalled after another time.
+pub fn stalled_after(manifests: &str, stall_timeout: &str) -> String {
+    manifests.replace("stallTimeout: 2s", &format!("stallTimeout: {stall_timeout}"))
 }
 
 /// A Secret with the keys `username` and `password`.
