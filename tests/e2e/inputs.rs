@@ -79,16 +79,27 @@ impl Input {
     /// Plays, dies, is named with one of `reasons`, comes back, and what is missing is accounted for; then the program ends.
     fn plays_dies_and_returns(mut self, codecs: &[&str], die: impl Fn(&mut Peer), reasons: &[&str]) {
         let begun = Timestamp::now();
+        self.plays(codecs);
+        self.dies(die, reasons);
+        self.peer.restart();
+        self.returns(codecs, begun);
+    }
+
+    fn plays(&mut self, codecs: &[&str]) {
         self.settle();
         self.assert_plays(codecs);
+    }
+
+    fn dies(&mut self, die: impl Fn(&mut Peer), reasons: &[&str]) {
         die(&mut self.peer);
         let (_, reason, message) = self.program.await_ready_condition("cameras/cam", "False", reasons);
         assert!(message.len() > 10, "{reason}: {message}");
         self.program.await_ready_condition("recordings/cam-rec", "False", &[]);
-        self.peer.restart();
-        self.settle();
-        self.assert_plays(codecs);
+    }
 
+    /// Plays again, what is missing since `begun` is accounted for, and no picture was shown twice.
+    fn returns(mut self, codecs: &[&str], begun: Timestamp) {
+        self.plays(codecs);
         let span = wait("the recording goes on in the span's playlist", || {
             let to = Timestamp::now();
             let url =
@@ -199,8 +210,8 @@ fn an_endless_fragmented_mp4() {
     progressive("/live.mp4");
 }
 
-/// A live playlist that nginx serves.
-fn live_playlist(die: fn(&mut Peer), reasons: &[&str]) {
+/// A live playlist that nginx serves, of a camera that encodes it.
+fn live_playlist() -> (Input, tempfile::TempDir) {
     let camera = Camera::start("--audio aac");
     let folder = tempfile::tempdir().unwrap();
     let peer = peer::hls_server(&camera.url, folder.path());
@@ -209,18 +220,55 @@ fn live_playlist(die: fn(&mut Peer), reasons: &[&str]) {
     let manifests = manifest::stalled_after(&manifest::camera_from("cam", &source), "6s")
         + &manifest::hls("cam-live", "cam", "")
         + &manifest::recording("cam-rec", "cam");
-    let input = Input { camera, peer, program: Program::start(&manifests), output: Output::Hls };
-    input.plays_dies_and_returns(&["h264", "aac"], die, reasons);
+    (Input { camera, peer, program: Program::start(&manifests), output: Output::Hls }, folder)
 }
 
 #[test]
 fn hls_from_a_server() {
-    live_playlist(Peer::kill, &["Unreachable"]);
+    let (input, _folder) = live_playlist();
+    input.plays_dies_and_returns(&["h264", "aac"], Peer::kill, &["Unreachable"]);
 }
 
+/// A sender that has died leaves its playlist behind: whoever connects again finds pictures there, and none of them is new.
 #[test]
 fn a_playlist_that_does_not_go_on_is_a_stall() {
-    live_playlist(Peer::kill_sender, &["Stalled"]);
+    let (mut input, _folder) = live_playlist();
+    let begun = Timestamp::now();
+    input.plays(&["h264", "aac"]);
+    input.dies(Peer::kill_sender, &["Stalled"]);
+    wait("what is not new is told from what is", || {
+        let (status, _, message) = input.program.condition("cameras/cam", "Ready")?;
+        assert_eq!(status, "False", "{message}");
+        message.contains("nothing new").then_some(())
+    });
+    input.peer.restart();
+    input.returns(&["h264", "aac"], begun);
+}
+
+/// A playlist that goes on after whoever reads it has connected again and was shown what it had.
+#[test]
+fn a_playlist_that_goes_on_late_shows_no_picture_twice() {
+    let camera = Camera::start("--audio aac");
+    let folder = tempfile::tempdir().unwrap();
+    let peer = peer::hls_archive(&camera.url, folder.path());
+    let publish = |count: usize| peer::publish(folder.path(), count);
+    publish(5);
+    let source = format!("hls: {{url: \"http://127.0.0.1:{}/live.m3u8\"}}", peer.port);
+    let manifests = manifest::camera_from("cam", &source) + &manifest::recording("cam-rec", "cam");
+    let mut program = Program::start(&manifests);
+    let nothing_new = || {
+        let (_, _, message) = program.condition("cameras/cam", "Ready")?;
+        message.contains("nothing new").then_some(())
+    };
+    wait("the end of the playlist, seen twice", nothing_new);
+    publish(9);
+    program.await_object("cameras/cam");
+    wait("the new end, seen twice", nothing_new);
+    assert!(program.terminate().success(), "{}", program.log());
+    let counters = judge::counters_of(&program.media_files("cam-rec"));
+    assert!(counters.windows(2).all(|pair| pair[0] < pair[1]), "{counters:?}");
+    let published = judge::counters_of_index(&folder.path().join("hls/live.m3u8"));
+    assert_eq!(counters.last(), published.last(), "up to its end");
 }
 
 #[test]

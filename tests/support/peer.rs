@@ -141,24 +141,68 @@ pub fn rtmp_server(source: &str, folder: &Path, key: &str) -> Peer {
     })
 }
 
-/// nginx that serves `<folder>/hls`, and an FFmpeg that writes a live playlist `live.m3u8` there.
-pub fn hls_server(source: &str, folder: &Path) -> Peer {
-    let port = free_port();
+/// nginx that serves `<folder>/hls`.
+fn web_server(folder: &Path, port: u16) -> Group {
     let configuration = format!(
         "events {{}}\nhttp {{ client_body_temp_path {0}/body; proxy_temp_path {0}/proxy; fastcgi_temp_path {0}/fastcgi; \
          uwsgi_temp_path {0}/uwsgi; scgi_temp_path {0}/scgi; access_log off;\n\
          server {{ listen 127.0.0.1:{port}; location / {{ root {0}/hls; }} }} }}\n",
         folder.display()
     );
+    nginx(folder, ("127.0.0.1", port), &configuration)
+}
+
+/// Makes a folder anew and has an FFmpeg write a playlist `live.m3u8` there, with segments of a second.
+fn segmenter(source: &str, folder: &Path, options: &[&str]) -> Group {
+    let _ = fs::remove_dir_all(folder);
+    fs::create_dir_all(folder).unwrap();
+    let playlist = folder.join("live.m3u8");
+    relay(source, &[&["-f", "hls", "-hls_time", "1"], options, &[playlist.to_str().unwrap()]].concat())
+}
+
+/// [`web_server`], and a [`segmenter`] that writes a live playlist there.
+pub fn hls_server(source: &str, folder: &Path) -> Peer {
+    let port = free_port();
     let (source, folder) = (source.to_owned(), folder.to_owned());
     Peer::start(port, move || {
-        let _ = fs::remove_dir_all(folder.join("hls"));
-        fs::create_dir_all(folder.join("hls")).unwrap();
-        let playlist = folder.join("hls/live.m3u8");
-        let output = ["-f", "hls", "-hls_time", "1", "-hls_list_size", "6", "-hls_flags", "delete_segments"];
-        let output: Vec<&str> = output.into_iter().chain([playlist.to_str().unwrap()]).collect();
-        vec![nginx(&folder, ("127.0.0.1", port), &configuration), relay(&source, &output)]
+        let options = ["-hls_list_size", "6", "-hls_flags", "delete_segments"];
+        let sender = segmenter(&source, &folder.join("hls"), &options);
+        vec![web_server(&folder, port), sender]
     })
+}
+
+/// [`web_server`], and a [`segmenter`] whose segments are served when they are published.
+pub fn hls_archive(source: &str, folder: &Path) -> Peer {
+    let port = free_port();
+    let (source, folder) = (source.to_owned(), folder.to_owned());
+    Peer::start(port, move || {
+        let sender = segmenter(&source, &folder.join("made"), &["-hls_list_size", "0"]);
+        vec![web_server(&folder, port), sender]
+    })
+}
+
+/// Waits for so many segments of an [`hls_archive`], and serves them: a live playlist of the newest six.
+pub fn publish(folder: &Path, count: usize) {
+    let (made, served) = (folder.join("made"), folder.join("hls"));
+    let segments = wait("segments", || {
+        let playlist = fs::read_to_string(made.join("live.m3u8")).ok()?;
+        let lines: Vec<String> = playlist
+            .lines()
+            .filter(|line| line.starts_with("#EXTINF:") || !line.starts_with('#'))
+            .map(str::to_owned)
+            .collect();
+        (lines.len() >= 2 * count).then_some(lines)
+    });
+    fs::create_dir_all(&served).unwrap();
+    let first = count.saturating_sub(6);
+    let mut playlist = format!("#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:2\n#EXT-X-MEDIA-SEQUENCE:{first}\n");
+    for segment in segments[..2 * count].chunks(2).skip(first) {
+        fs::copy(made.join(&segment[1]), served.join(&segment[1])).unwrap();
+        playlist += &format!("{}\n{}\n", segment[0], segment[1]);
+    }
+    // Whoever reads it has the old or the new one, never a part.
+    fs::write(served.join("next"), playlist).unwrap();
+    fs::rename(served.join("next"), served.join("live.m3u8")).unwrap();
 }
 
 /// FFmpeg that waits for an SRT caller who knows the passphrase.

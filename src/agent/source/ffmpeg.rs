@@ -14,11 +14,12 @@ use super::classify::{classify, next_audio};
 use super::life::{Life, Overdue};
 use super::process::{Manner, Process, Tracks, not_started, spawn, spawn_behind};
 use super::profile::{AudioMode, LARGEST_PROBE, Profile};
+use super::replay::Replay;
 use super::track::Track;
 use super::{Ended, knock};
 use crate::agent::hub::Hub;
 use crate::agent::unit::UnitContext;
-use crate::media::fmp4::reader::{Event, Reader};
+use crate::media::fmp4::reader::Event;
 use crate::media::frame::Codec;
 use crate::plan::report::Reason;
 use crate::plan::unit::{Ingest, RtspTransport, Source};
@@ -39,6 +40,13 @@ enum Stop {
     /// The pictures carry their own times, and FFmpeg was told to give them those of arrival.
     OwnTimes,
     Malformed(String),
+}
+
+impl Stop {
+    /// Whether the source was there and went quiet.
+    const fn is_stall(&self) -> bool {
+        matches!(self, Self::Overdue(Overdue::Stalled(_) | Overdue::NothingNew(_)))
+    }
 }
 
 /// An FFmpeg that is to be started, and what for.
@@ -64,8 +72,9 @@ impl std::fmt::Debug for Attempt<'_> {
 }
 
 impl Attempt<'_> {
-    /// Starts FFmpeg and stays with it until it has ended.
-    pub async fn run(self) -> Ended {
+    /// Starts FFmpeg and stays with it until it has ended. `replay`: what earlier lives have delivered, where a source shows
+    /// that again.
+    pub async fn run(self, mut replay: Option<&mut Replay>) -> Ended {
         let (mut process, tracks) = match spawn(self.invocation, self.context.logs.clone()).await {
             Ok(started) => started,
             Err(error) => {
@@ -74,12 +83,15 @@ impl Attempt<'_> {
             }
         };
         let mut life = Life::new(self.context, self.hub, self.ingest, self.invocation.audio);
-        let mut readers = Readers::new(tracks);
+        if let Some(replay) = &mut replay {
+            replay.connect();
+        }
+        let mut readers = Readers::new(tracks, replay);
         let stop = self.read(&mut process, &mut readers, &mut life).await;
         let exited = matches!(stop, Stop::Exited);
         // What FFmpeg holds comes while it ends. Readers learn of the end right after that; ending may take longer.
         let ending = tokio::spawn(end(process, self.manner(&stop), exited));
-        if matches!(stop, Stop::Exited | Stop::Overdue(Overdue::Stalled(_)) | Stop::Cancelled) {
+        if matches!(stop, Stop::Exited | Stop::Cancelled) || stop.is_stall() {
             let _ = timeout(DRAIN_PATIENCE, self.drain(&mut readers, &mut life)).await;
         } else {
             // Started again at once, in another way: nothing that it sends is of use.
@@ -110,18 +122,14 @@ impl Attempt<'_> {
     /// A device whose session outlives its connection must be told that it is over: it may have only one.
     fn manner(&self, stop: &Stop) -> Manner {
         let outlives = matches!(self.ingest.source, Source::Rtsp { transport: RtspTransport::Udp, .. });
-        if matches!(stop, Stop::Overdue(Overdue::Stalled(_))) && !outlives {
-            Manner::AsEndOfStream
-        } else {
-            Manner::InOrder
-        }
+        if stop.is_stall() && !outlives { Manner::AsEndOfStream } else { Manner::InOrder }
     }
 
     fn ended(&self, reason: Reason, message: String) -> Ended {
         Ended { reason, message, profile: self.profile, at_once: false, pictures_for: None, beyond: None }
     }
 
-    async fn read(&self, process: &mut Process, readers: &mut Readers, life: &mut Life<'_>) -> Stop {
+    async fn read(&self, process: &mut Process, readers: &mut Readers<'_>, life: &mut Life<'_>) -> Stop {
         let cancel = self.context.cancel.clone();
         loop {
             let (deadline, overdue) = life.deadline();
@@ -158,12 +166,12 @@ impl Attempt<'_> {
     }
 
     /// Takes what still comes, until both tracks have ended or one cannot be read.
-    async fn drain(&self, readers: &mut Readers, life: &mut Life<'_>) {
+    async fn drain(&self, readers: &mut Readers<'_>, life: &mut Life<'_>) {
         while readers.video.is_open() || readers.audio.is_open() {
             let result = tokio::select! {
                 biased;
                 _ = readers.video.fill(), if readers.video.is_open() => {
-                    self.take(&mut readers.video.reader, true, life).map(|_| ())
+                    self.take(readers, true, life).map(|_| ())
                 }
                 _ = readers.audio.fill(), if readers.audio.is_open() => self.take_audio(readers, life),
             };
@@ -173,15 +181,15 @@ impl Attempt<'_> {
         }
     }
 
-    fn take_video(&self, readers: &mut Readers, life: &mut Life<'_>) -> Result<(), Stop> {
-        if self.take(&mut readers.video.reader, true, life)? {
+    fn take_video(&self, readers: &mut Readers<'_>, life: &mut Life<'_>) -> Result<(), Stop> {
+        if self.take(readers, true, life)? {
             life.picture_came();
         }
         Ok(())
     }
 
-    fn take_audio(&self, readers: &mut Readers, life: &mut Life<'_>) -> Result<(), Stop> {
-        match self.take(&mut readers.audio.reader, false, life) {
+    fn take_audio(&self, readers: &mut Readers<'_>, life: &mut Life<'_>) -> Result<(), Stop> {
+        match self.take(readers, false, life) {
             // MP4 carries it, but nothing that reads from here on does.
             Err(Stop::Trouble(Trouble::Audio(_))) if readers.spare.is_some() => {
                 readers.audio.pipe = None;
@@ -199,7 +207,7 @@ impl Attempt<'_> {
     }
 
     /// Has the sound made AAC by another process, behind this one: the connection to the device stays.
-    async fn convert(&self, readers: &mut Readers, life: &mut Life<'_>) {
+    async fn convert(&self, readers: &mut Readers<'_>, life: &mut Life<'_>) {
         let Some(spare) = readers.spare.take() else { return };
         readers.settle();
         match spawn_behind(spare, &convert::spare(), self.context.logs.clone()).await {
@@ -215,10 +223,12 @@ impl Attempt<'_> {
         }
     }
 
-    /// Takes what was read; true when there were pictures.
-    fn take(&self, reader: &mut Reader, video: bool, life: &mut Life<'_>) -> Result<bool, Stop> {
+    /// Takes what was read of the pictures or of the sound; true when there were new pictures.
+    fn take(&self, readers: &mut Readers<'_>, video: bool, life: &mut Life<'_>) -> Result<bool, Stop> {
+        let reader = if video { &mut readers.video.reader } else { &mut readers.audio.reader };
+        let replay = &mut readers.replay;
         let mut result = Ok(());
-        let mut pictures = false;
+        let (mut pictures, mut again) = (false, false);
         life.apply(|assembly, arrival, effects| {
             result = loop {
                 let event = match reader.next_event() {
@@ -235,6 +245,13 @@ impl Attempt<'_> {
                         known
                     }
                     (Event::Tracks(tracks), false) => assembly.audio_header(&tracks),
+                    (Event::Sample(sample), true)
+                        if replay.as_mut().is_some_and(|replay| replay.repeats(&sample.payload)) =>
+                    {
+                        again = true;
+                        Ok(())
+                    }
+                    (Event::Sample(_), false) if replay.as_ref().is_some_and(|replay| replay.is_repeating()) => Ok(()),
                     (Event::Sample(sample), true) => {
                         pictures = true;
                         assembly.video_sample(&sample, arrival, effects)
@@ -254,6 +271,9 @@ impl Attempt<'_> {
                 }
             };
         });
+        if again {
+            life.picture_came_again();
+        }
         result.map(|()| pictures)
     }
 
@@ -319,7 +339,7 @@ impl Attempt<'_> {
                 ended.at_once = true;
             }
             Stop::Cancelled
-            | Stop::Overdue(Overdue::Stalled(_))
+            | Stop::Overdue(Overdue::Stalled(_) | Overdue::NothingNew(_))
             | Stop::Trouble(Trouble::Video(_))
             | Stop::Malformed(_) => {}
         }
@@ -358,23 +378,26 @@ enum Sound {
 }
 
 /// All that comes in.
-struct Readers {
+struct Readers<'a> {
     video: Track,
     audio: Track,
     sound: Sound,
     /// The sound as it is, until it is known whether that is needed.
     spare: Option<pipe::Receiver>,
     converter: Option<Process>,
+    /// What was delivered before, where the source may show it again.
+    replay: Option<&'a mut Replay>,
 }
 
-impl Readers {
-    fn new(tracks: Tracks) -> Self {
+impl<'a> Readers<'a> {
+    fn new(tracks: Tracks, replay: Option<&'a mut Replay>) -> Self {
         Self {
             video: Track::of_pictures(tracks.video),
             audio: Track::of_sound(tracks.audio),
             sound: if tracks.spare.is_some() { Sound::Unknown } else { Sound::Settled },
             spare: tracks.spare,
             converter: None,
+            replay,
         }
     }
 

@@ -27,6 +27,8 @@ pub enum Overdue {
     NoStart,
     /// No further picture for this long.
     Stalled(Duration),
+    /// After pictures that were shown before none for this long.
+    NothingNew(Duration),
 }
 
 impl Overdue {
@@ -34,6 +36,12 @@ impl Overdue {
     pub fn told(self, ingest: &Ingest) -> (Reason, String) {
         match self {
             Self::Stalled(limit) => (Reason::Stalled, format!("no new picture for {:.1} s", limit.as_secs_f64())),
+            Self::NothingNew(limit) => {
+                let seconds = limit.as_secs_f64();
+                let message =
+                    format!("nothing new for {seconds:.1} s: the device only shows again what it showed before");
+                (Reason::Stalled, message)
+            }
             Self::NoStart => {
                 let seconds = ingest.start_timeout_ms as f64 / 1000.0;
                 (Reason::NoVideo, format!("the device answers but sent no picture within {seconds:.0} s"))
@@ -72,6 +80,8 @@ pub struct Life<'a> {
     started: Instant,
     first_picture: Option<Instant>,
     last_picture: Instant,
+    /// When a picture came that was shown before.
+    shown_again: Option<Instant>,
     facts_at: Option<Instant>,
 }
 
@@ -94,6 +104,7 @@ impl<'a> Life<'a> {
             started: now,
             first_picture: None,
             last_picture: now,
+            shown_again: None,
             facts_at: None,
         }
     }
@@ -142,15 +153,20 @@ impl<'a> Life<'a> {
         self.context.set_notice(LONG_KEYFRAME_INTERVAL, long);
     }
 
+    /// A picture came that was shown before: the device is there, and that is all.
+    pub fn picture_came_again(&mut self) {
+        self.shown_again = Some(Instant::now());
+    }
+
     /// Until when something must come, and what it means if nothing does; `None` when only time has to be noticed, by
     /// [`Self::tick`].
     pub fn deadline(&self) -> (Instant, Option<Overdue>) {
-        let (at, overdue) = if self.first_picture.is_some() {
-            let timeout = Duration::from_millis(self.ingest.stall_timeout_ms);
-            let limit = stall_limit(timeout, self.assembly.frame_interval());
-            (self.last_picture + limit, Overdue::Stalled(limit))
-        } else {
-            (self.started + Duration::from_millis(self.ingest.start_timeout_ms), Overdue::NoStart)
+        let timeout = Duration::from_millis(self.ingest.stall_timeout_ms);
+        let limit = stall_limit(timeout, self.assembly.frame_interval());
+        let (at, overdue) = match (self.first_picture, self.shown_again) {
+            (Some(_), _) => (self.last_picture + limit, Overdue::Stalled(limit)),
+            (None, Some(again)) => (again + limit, Overdue::NothingNew(limit)),
+            (None, None) => (self.started + Duration::from_millis(self.ingest.start_timeout_ms), Overdue::NoStart),
         };
         match self.assembly.deadline().map(|micros| self.clocks.instant(micros)) {
             Some(tick) if tick < at => (tick, None),

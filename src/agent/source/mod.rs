@@ -21,6 +21,7 @@
 //! | [`hub`] | a camera that another agent is connected to |
 //! | [`messages`] | pure: what FFmpeg says of the network |
 //! | [`classify`] | pure: messages → reason, and what to do otherwise |
+//! | [`replay`] | pure: pictures that a source shows again to whoever connects anew |
 //! | [`reconnect`] | pure: when it is stalled, when it is tried again |
 //! | [`turns`] | the thread on which sources are read |
 //! | [`knock`] | notices that a device which was away takes connections again |
@@ -45,6 +46,7 @@ pub mod process;
 pub mod profile;
 pub mod reconnect;
 pub mod redact;
+pub mod replay;
 pub mod track;
 pub mod turns;
 
@@ -59,6 +61,7 @@ use self::engine::{Driver, choose};
 use self::profile::Profile;
 use self::reconnect::{Attempts, Next, Outcome, first_delay};
 use self::redact::Redactor;
+use self::replay::Replay;
 use crate::agent::hub::{Hub, Limits};
 use crate::agent::unit::{Secrets, UnitContext};
 use crate::plan::report::{Reason, UnitState};
@@ -148,6 +151,8 @@ impl Unit<'_> {
         let mut attempts = Attempts::default();
         let mut learnt = (Learnt::default(), Instant::now());
         let mut at_once = 0;
+        // Only a playlist has pictures of before for whoever connects.
+        let mut replay = matches!(self.ingest.source, Source::Hls { .. }).then(Replay::default);
         loop {
             if learnt.1.elapsed() > PROFILE_FOR {
                 learnt = (Learnt::default(), Instant::now());
@@ -155,7 +160,7 @@ impl Unit<'_> {
             let secrets = read_secrets(&self.ingest.source, self.context.secrets.as_ref());
             let mut peer = None;
             let ended = match &secrets {
-                Ok(resolved) => self.attempt(resolved, &learnt.0, &mut peer).await,
+                Ok(resolved) => self.attempt(resolved, &learnt.0, replay.as_mut(), &mut peer).await,
                 Err(missing) => {
                     let message = format!("Secret {} has no key {}; create it", missing.name, missing.key);
                     Ended::early(Reason::SecretMissing, message, learnt.0.profile)
@@ -227,7 +232,13 @@ impl Unit<'_> {
     }
 
     /// Tries once; `peer` becomes host and port of the device, where it has any.
-    async fn attempt(&self, resolved: &Resolved, learnt: &Learnt, peer: &mut Option<(String, u16)>) -> Ended {
+    async fn attempt(
+        &self,
+        resolved: &Resolved,
+        learnt: &Learnt,
+        replay: Option<&mut Replay>,
+        peer: &mut Option<(String, u16)>,
+    ) -> Ended {
         let (context, hub, ingest) = (self.context, self.hub, self.ingest);
         let (guard, profile) = (&context.registry.source_guard, learnt.profile);
         let address = match Address::of(&ingest.source, resolved) {
@@ -260,7 +271,7 @@ impl Unit<'_> {
                     Ok(invocation) => invocation,
                     Err(error) => return Ended::early(Reason::FFmpegFailed, error.to_string(), profile),
                 };
-                ffmpeg::Attempt { context, hub, ingest, invocation: &invocation, peer, profile }.run().await
+                ffmpeg::Attempt { context, hub, ingest, invocation: &invocation, peer, profile }.run(replay).await
             }
         }
     }
