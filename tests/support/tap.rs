@@ -12,7 +12,12 @@ use super::camera::Camera;
 use super::judge;
 
 /// What one connection passed on to the program.
-type Passed = Arc<Mutex<Vec<u8>>>;
+#[derive(Default)]
+struct Passed {
+    bytes: Vec<u8>,
+    /// The program has asked for the session's end: what a camera that goes on still sends is nothing that it waits for.
+    given_up: bool,
+}
 
 /// A relay that runs until it is dropped.
 pub struct Tap {
@@ -20,7 +25,7 @@ pub struct Tap {
     pub url: String,
     port: u16,
     camera: u16,
-    connections: Arc<Mutex<Vec<Passed>>>,
+    connections: Arc<Mutex<Vec<Arc<Mutex<Passed>>>>>,
     listening: Option<Arc<AtomicBool>>,
 }
 
@@ -48,7 +53,7 @@ impl Tap {
                 };
                 let Ok(camera) = TcpStream::connect(("127.0.0.1", camera)) else { continue };
                 program.set_nonblocking(false).unwrap();
-                let passed = Passed::default();
+                let passed = Arc::<Mutex<Passed>>::default();
                 connections.lock().unwrap().push(passed.clone());
                 relay(&program, &camera, passed);
             }
@@ -75,11 +80,11 @@ impl Tap {
         self.connections.lock().unwrap().len()
     }
 
-    /// The counters of the pictures that arrived whole, in the order of connections; those that came before the first key
-    /// frame of a connection cannot be decoded and are not counted.
+    /// The counters of the pictures that arrived whole before the program gave their session up, in the order of connections;
+    /// those that came before the first key frame of a connection cannot be decoded and are not counted.
     pub fn counters(&self) -> Vec<u32> {
         let connections = self.connections.lock().unwrap();
-        connections.iter().flat_map(|passed| counters(&passed.lock().unwrap())).collect()
+        connections.iter().flat_map(|passed| counters(&passed.lock().unwrap().bytes)).collect()
     }
 }
 
@@ -91,10 +96,17 @@ impl Drop for Tap {
     }
 }
 
-fn relay(program: &TcpStream, camera: &TcpStream, passed: Passed) {
-    let (mut from, mut to) = (program.try_clone().unwrap(), camera.try_clone().unwrap());
+fn relay(program: &TcpStream, camera: &TcpStream, passed: Arc<Mutex<Passed>>) {
+    let (mut from, mut to, asked) = (program.try_clone().unwrap(), camera.try_clone().unwrap(), passed.clone());
     std::thread::spawn(move || {
-        let _ = std::io::copy(&mut from, &mut to);
+        let mut buffer = vec![0; 64 * 1024];
+        while let Ok(count @ 1..) = from.read(&mut buffer) {
+            // A request is one small write, and comes as such (RFC 2326 §10.7).
+            asked.lock().unwrap().given_up |= buffer[..count].windows(9).any(|nine| nine == b"TEARDOWN ");
+            if to.write_all(&buffer[..count]).is_err() {
+                break;
+            }
+        }
         let _ = to.shutdown(Shutdown::Both);
     });
     let (mut from, mut to) = (camera.try_clone().unwrap(), program.try_clone().unwrap());
@@ -106,7 +118,9 @@ fn relay(program: &TcpStream, camera: &TcpStream, passed: Passed) {
             if to.write_all(&buffer[..count]).is_err() {
                 break;
             }
-            passed.extend_from_slice(&buffer[..count]);
+            if !passed.given_up {
+                passed.bytes.extend_from_slice(&buffer[..count]);
+            }
         }
         let _ = to.shutdown(Shutdown::Both);
     });
