@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use super::index::{CONNECTING, FileEntry, Gap, RECORDER_DOWN};
-use super::span::goes_on;
+use super::span::{follows, goes_on};
 use crate::media::frame::UtcMicros;
 
 /// Gap reason: the recording did not exist yet.
@@ -162,9 +162,10 @@ fn collect_spans<'a>(files: &'a [FileEntry], held: &mut Vec<Span<'a>>, undecodab
     // The newest span of the run that goes on, and whether decoding reaches its end.
     let mut previous: Option<(&FileEntry, usize, bool)> = None;
     for file in ordered {
-        let follows = previous.is_some_and(|(before, _, _)| goes_on(before, file));
-        let mut decodable = !file.dependent || (follows && previous.is_some_and(|(_, _, decodable)| decodable));
-        let mut last = if follows { previous.map(|(_, index, _)| index).filter(|_| decodable) } else { None };
+        let mut decodable =
+            !file.dependent || previous.is_some_and(|(before, _, decodable)| decodable && follows(before, file));
+        let goes_on = previous.filter(|(before, _, _)| decodable && goes_on(before, file));
+        let mut last = goes_on.map(|(_, index, _)| index);
         for range in &file.ranges {
             decodable |= range.independent;
             let end = range.start.0.saturating_add(range.duration_micros.max(0));
@@ -364,6 +365,10 @@ mod tests {
         dependent.ranges[0].independent = false;
         let both = ask(&[file(1, 0, 0, 2), dependent.clone()], &History::default(), 0, 5);
         assert_eq!(both.covered_micros, 5 * SECOND);
+        // The camera sent nothing for two seconds, and then what needs what it had sent before.
+        let before = FileEntry { gap_after: Some("Stalled".into()), ..file(1, 0, -2, 2) };
+        let after_a_gap = ask(&[before, dependent.clone()], &History::default(), -2, 5);
+        assert_eq!((after_a_gap.covered_micros, told(&after_a_gap)), (5 * SECOND, vec![(0, 2, "Stalled")]));
         let alone = ask(&[dependent], &History { created: Some(UtcMicros(0)), ..History::default() }, 0, 5);
         assert_eq!(alone.covered_micros, 2 * SECOND);
         assert_eq!(told(&alone), [(0, 2, CONNECTING), (2, 3, UNDECODABLE)]);

@@ -266,7 +266,7 @@ fn add(
     let file = index.open_media(name)?;
     let source = sources.len();
     sources.push((name, lease));
-    if !piece.continues {
+    if !piece.follows {
         timeline.break_run();
     }
     for range in piece.ranges {

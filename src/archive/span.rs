@@ -22,6 +22,8 @@ pub struct Piece<'a> {
     pub ranges: &'a [ByteRange],
     /// Whether it goes on where the piece before it ends: same run, same codec parameters, nothing missing.
     pub continues: bool,
+    /// Whether it is decoded behind the piece before it: it continues, or only time has passed in between.
+    pub follows: bool,
 }
 
 /// The end of a range in UTC.
@@ -34,11 +36,18 @@ pub fn goes_on(file: &FileEntry, next: &FileEntry) -> bool {
     file.continues_in(next) && (next.start.0 - file.end.0).abs() <= CONTINUOUS_MICROS
 }
 
+/// Whether `next` can be decoded behind `file`: it goes on there, or the camera sent nothing for a while, and then what needs what
+/// it had sent before. A file needs the one before it only where nothing is missing: else it would begin at a key frame.
+pub fn follows(file: &FileEntry, next: &FileEntry) -> bool {
+    let after_a_gap = file.gap_after.is_some() && next.dependent;
+    goes_on(file, next) || (after_a_gap && file.run == next.run && file.first_sequence < next.first_sequence)
+}
+
 /// The pieces of `files` (ordered by run and sequence) that hold `from` to `to`, in order. What cannot be decoded by itself
 /// begins earlier, at the independent range before it, be it in the file before.
 pub fn pieces(files: &[FileEntry], from: UtcMicros, to: UtcMicros) -> Vec<Piece<'_>> {
     let mut found = Vec::new();
-    for chain in files.chunk_by(goes_on) {
+    for chain in files.chunk_by(follows) {
         let flat: Vec<(usize, usize)> = chain
             .iter()
             .enumerate()
@@ -52,7 +61,9 @@ pub fn pieces(files: &[FileEntry], from: UtcMicros, to: UtcMicros) -> Vec<Piece<
         for (number, piece) in flat[first..=last].chunk_by(|one, other| one.0 == other.0).enumerate() {
             let file = &chain[piece[0].0];
             let ranges = &file.ranges[piece[0].1..=piece[piece.len() - 1].1];
-            found.push(Piece { file, ranges, continues: number > 0 });
+            let follows = number > 0;
+            let continues = follows && goes_on(&chain[piece[0].0 - 1], file);
+            found.push(Piece { file, ranges, continues, follows });
         }
     }
     found
@@ -187,6 +198,25 @@ pub(super) mod tests {
         assert_eq!(taken(&answer), [(56, 2, false), (60, 3, true)]);
         let missing = [files[1].clone()];
         assert_eq!(taken(&pieces(&missing, UtcMicros(63 * SECOND), UtcMicros(65 * SECOND))), [(62, 2, false)]);
+    }
+
+    #[test]
+    fn what_was_sent_after_a_while_in_mid_gop_is_decoded_behind_what_came_before() {
+        let mut files = [file(1, 0, 60), file(1, 70, 60)];
+        files[0].gap_after = Some("Stalled".into());
+        let span = |files: &[FileEntry]| {
+            let pieces = pieces(files, UtcMicros(71 * SECOND), UtcMicros(73 * SECOND));
+            pieces
+                .iter()
+                .map(|piece| (piece.ranges[0].start.0 / SECOND, piece.continues, piece.follows))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(span(&files), [(70, false, false)], "it begins with a key frame");
+        files[1].dependent = true;
+        files[1].ranges[0].independent = false;
+        assert_eq!(span(&files), [(58, false, false), (70, false, true)]);
+        files[1].run = RunId(2);
+        assert_eq!(span(&files), [(70, false, false)], "another run has nothing to do with it");
     }
 
     #[test]
