@@ -79,7 +79,7 @@ async fn read(target: &Target) {
     static RUNS: AtomicU64 = AtomicU64::new(1);
     let name_run = || RunId(RUNS.fetch_add(1, Ordering::Relaxed));
     let Ok(mut playing) = session::open(target).await else { return };
-    let mut assembly = Assembly::new(playing.audio.is_some());
+    let mut assembly = Assembly::new(playing.audio.is_some(), false);
     let mut samples = Samples::new(playing.video, playing.audio, playing.raw, std::sync::Arc::default());
     let mut effects = Effects { list: Vec::new(), name_run: &name_run };
     let mut now = Arrival { wall: UtcMicros(1_800_000_000_000_000), monotonic: 0 };

@@ -104,7 +104,7 @@ pub struct Statistics {
     pub ring_bytes: u64,
     /// Runs that ended while the unit went on.
     pub cuts: u64,
-    /// When the newest video frame was published.
+    /// When the newest video frame came.
     pub newest_video: Option<Instant>,
     /// By how many microseconds the camera's clock is ahead of the host's, as it last said.
     pub clock_error: Option<i64>,
@@ -112,9 +112,6 @@ pub struct Statistics {
 
 impl Statistics {
     fn count(&mut self, frame: &Frame) {
-        if frame.track == TrackKind::Video {
-            self.newest_video = Some(Instant::now());
-        }
         let (frames, bytes) = match frame.track {
             TrackKind::Video => (&mut self.video_frames, &mut self.video_bytes),
             TrackKind::Audio => (&mut self.audio_frames, &mut self.audio_bytes),
@@ -227,8 +224,17 @@ impl Hub {
         *self.shared.limits.lock().unwrap_or_else(PoisonError::into_inner) = limits;
     }
 
-    /// Adds frames of one source batch, in order. Never waits for a reader.
+    /// Adds frames of one source batch, in order, that came just now. Never waits for a reader.
     pub fn publish(&self, configuration: &Arc<Configuration>, frames: impl IntoIterator<Item = Frame>) {
+        self.add(configuration, frames, true);
+    }
+
+    /// The same for frames that came before, and were kept back until nothing more comes.
+    pub fn publish_rest(&self, configuration: &Arc<Configuration>, frames: impl IntoIterator<Item = Frame>) {
+        self.add(configuration, frames, false);
+    }
+
+    fn add(&self, configuration: &Arc<Configuration>, frames: impl IntoIterator<Item = Frame>, just_now: bool) {
         let limits = self.limits();
         let mut key = false;
         let head = {
@@ -237,6 +243,9 @@ impl Hub {
             for frame in frames {
                 newest = Some(frame.utc);
                 key |= frame.is_video_key();
+                if just_now && frame.track == TrackKind::Video {
+                    ring.statistics.newest_video = Some(Instant::now());
+                }
                 ring.push(Entry::Frame { frame: Arc::new(frame), configuration: configuration.clone() });
             }
             let Some(newest) = newest else { return };
@@ -571,6 +580,15 @@ mod tests {
         let events = hub.subscribe(Reach::Live).take_now();
         assert!(matches!(events[0], Event::Configuration { run: RunId(1), .. }));
         assert_eq!(sequences(&events), [8, 9]);
+    }
+
+    #[test]
+    fn what_was_kept_back_did_not_come_just_now() {
+        let hub = hub(10_000, 1 << 20);
+        hub.publish_rest(&configuration(0), [frame(0, true)]);
+        assert_eq!((hub.statistics().newest_video, hub.statistics().video_frames), (None, 1));
+        hub.publish(&configuration(0), [frame(1, false)]);
+        assert!(hub.statistics().newest_video.is_some());
     }
 
     #[test]

@@ -17,8 +17,10 @@ use crate::plan::report::{MediaFacts, Reason};
 /// How long the first frames of a run are kept back at most: until the burst that some servers begin with is over, so that it is
 /// dated right, and until the sound has said what it is, so that it does not begin with a second configuration.
 pub const HOLD: Duration = Duration::from_millis(500);
-/// The same where a converter has to start before the sound can say what it is.
-const HOLD_FOR_CONVERTER: Duration = Duration::from_secs(2);
+/// The same where sound is sure to come: where the camera's run before had some, or a converter has to start first.
+const HOLD_FOR_SOUND: Duration = Duration::from_secs(2);
+/// Pictures that come at their pace, one after another, before a burst counts as over: one alone may have been held up in it.
+const PACED: u32 = 2;
 /// A picture this short is a piece of one, and the rest follows at once.
 const PIECE_MICROS: i64 = 1_000;
 /// Distances of pictures that the measured rate is made of.
@@ -93,6 +95,8 @@ struct Run {
     /// Whole seconds that both tracks are shifted by.
     shift: i64,
     configuration: Arc<Configuration>,
+    /// Sound that is not part of the configuration yet.
+    late_sound: Option<Arc<TrackConfiguration>>,
 }
 
 /// The host's clock was set. The run goes on by the old time until a key frame comes, so that no picture is lost.
@@ -119,25 +123,35 @@ pub struct Assembly {
     /// Arrival of the first key frame that is kept back, by the monotonic clock.
     held_since: Option<i64>,
     previous_arrival: Option<i64>,
-    burst_over: bool,
+    /// How many pictures have come at their pace, one after another.
+    paced: u32,
 }
 
 impl Assembly {
-    /// For a connection on which sound may come.
-    pub fn new(expect_audio: bool) -> Self {
+    /// For a connection on which sound may come, and is sure to where the run before `had_sound`.
+    pub fn new(expect_audio: bool, had_sound: bool) -> Self {
         Self {
             video: None,
             audio: None,
             audio_known: !expect_audio,
-            hold: HOLD,
+            hold: if expect_audio && had_sound { HOLD_FOR_SOUND } else { HOLD },
             clock: RunClock::new(),
             stepped: None,
             run: None,
             pending: VecDeque::new(),
             held_since: None,
             previous_arrival: None,
-            burst_over: false,
+            paced: 0,
         }
+    }
+
+    /// How long frames are kept back at most, as things are.
+    const fn longest_hold(&self) -> Duration {
+        if self.audio_known { HOLD } else { self.hold }
+    }
+
+    const fn burst_is_over(&self) -> bool {
+        self.paced >= PACED
     }
 
     /// The header of the pictures' pipe.
@@ -172,7 +186,7 @@ impl Assembly {
     /// The sound comes by way of a converter.
     pub const fn sound_is_converted(&mut self) {
         self.audio_known = false;
-        self.hold = HOLD_FOR_CONVERTER;
+        self.hold = HOLD_FOR_SOUND;
     }
 
     /// Whether it is known what the sound is, or that there is none.
@@ -221,7 +235,7 @@ impl Assembly {
             }
             let begun = first_key.map(|at| self.pending[at].decode_time);
             let span = begun.map_or(0, |begun| ticks_to_micros(end.saturating_sub(begun), timescale));
-            if !self.burst_over && span > JUMP_MICROS {
+            if !self.burst_is_over() && span > JUMP_MICROS {
                 return Err(Trouble::TooFast);
             }
         }
@@ -287,8 +301,11 @@ impl Assembly {
 
     /// Pictures that come at the pace at which they play are no burst.
     fn watch_burst(&mut self, now: i64, duration_micros: i64) {
-        if let Some(previous) = self.previous_arrival.replace(now) {
-            self.burst_over |= (now - previous).saturating_mul(2) >= duration_micros;
+        if let Some(previous) = self.previous_arrival.replace(now)
+            && !self.burst_is_over()
+        {
+            let is_paced = (now - previous).saturating_mul(2) >= duration_micros;
+            self.paced = if is_paced { self.paced + 1 } else { 0 };
         }
     }
 
@@ -349,12 +366,19 @@ impl Assembly {
             let Some(next) = self.pending.pop_front() else { break };
             let current = &run.configuration;
             let same = current.track(next.track).is_some_and(|known| Arc::ptr_eq(known, &next.configuration));
-            if !same {
+            if !same && next.track == TrackKind::Audio {
+                // With another configuration readers begin anew: at a key frame no picture is lost by that.
+                run.late_sound = Some(next.configuration);
+                continue;
+            }
+            let begins = next.track == TrackKind::Video && next.kind == FrameKind::Key;
+            let sound = if begins { run.late_sound.take() } else { None };
+            if !same || sound.is_some() {
                 let mut changed = Configuration::clone(current);
-                match next.track {
-                    TrackKind::Video => changed.video = next.configuration.clone(),
-                    TrackKind::Audio => changed.audio = Some(next.configuration.clone()),
+                if next.track == TrackKind::Video {
+                    changed.video = next.configuration.clone();
                 }
+                changed.audio = sound.or(changed.audio);
                 changed.generation += 1;
                 effects.publish(&run.configuration, &mut batch);
                 run.configuration = Arc::new(changed);
@@ -383,8 +407,8 @@ impl Assembly {
     /// Begins a run when it is time; false when it is not.
     fn begin(&mut self, now: Arrival, effects: &mut Effects<'_>) -> bool {
         let Some(since) = self.held_since else { return false };
-        let waited = now.monotonic - since >= self.hold.as_micros() as i64;
-        if !(waited || self.burst_over && self.audio_known) {
+        let waited = now.monotonic - since >= self.longest_hold().as_micros() as i64;
+        if !(waited || self.burst_is_over() && self.audio_known) {
             return false;
         }
         let Some(key) = self.pending.iter().position(|pending| pending.track == TrackKind::Video) else { return false };
@@ -405,6 +429,7 @@ impl Assembly {
                 video,
                 audio: self.audio.as_ref().map(|audio| audio.configuration.clone()),
             }),
+            late_sound: None,
         });
         true
     }
@@ -425,7 +450,7 @@ impl Assembly {
         self.stepped = None;
         self.held_since = None;
         self.previous_arrival = None;
-        self.burst_over = false;
+        self.paced = 0;
     }
 
     /// When [`Assembly::tick`] is to be called although nothing comes, by the monotonic clock.
@@ -433,7 +458,7 @@ impl Assembly {
         if self.run.is_some() {
             return None;
         }
-        self.held_since.map(|since| since + self.hold.as_micros() as i64)
+        self.held_since.map(|since| since + self.longest_hold().as_micros() as i64)
     }
 
     /// Time has passed.
@@ -593,7 +618,7 @@ mod tests {
         fn new(expect_audio: bool, edit_offset: i64) -> Self {
             let mut tracks = tracks();
             tracks[0].edit_offset = edit_offset;
-            let mut assembly = Assembly::new(expect_audio);
+            let mut assembly = Assembly::new(expect_audio, false);
             assembly.video_header(&tracks[..1]).expect("carried");
             Self { assembly, effects: Effects { list: Vec::new(), name_run: &name_run }, tracks }
         }
@@ -675,12 +700,13 @@ mod tests {
         let mut bench = Bench::new(true, 0);
         bench.picture(0, KEY).expect("carried");
         bench.picture(1, DELTA).expect("carried");
+        bench.picture(2, DELTA).expect("carried");
         assert!(bench.frames().is_empty());
         assert_eq!(bench.assembly.deadline(), Some(40_000 + HOLD.as_micros() as i64));
         let audio = bench.tracks[1..].to_vec();
         bench.assembly.audio_header(&audio).expect("carried");
         bench.sound(0);
-        assert_eq!(bench.frames().len(), 3);
+        assert_eq!(bench.frames().len(), 4);
         assert_eq!(bench.assembly.deadline(), None);
         assert!(matches!(&bench.effects.list[0], Effect::Publish(configuration, _)
             if configuration.generation == 0 && configuration.audio.is_some()));
@@ -691,17 +717,60 @@ mod tests {
         assert!(bench.frames().is_empty());
         bench.assembly.tick(Bench::at(540_000), &mut bench.effects);
         assert_eq!(bench.frames().len(), 1, "it never came");
-        // Now it comes: another generation, in the same run.
+        // Now it comes: another generation, in the same run, from where readers can begin.
         let audio = bench.tracks[1..].to_vec();
         bench.assembly.audio_header(&audio).expect("carried");
         bench.sound(30);
         bench.picture(20, DELTA).expect("carried");
+        bench.picture(21, KEY).expect("carried");
+        bench.sound(42);
+        bench.picture(22, DELTA).expect("carried");
         let frames = bench.frames();
         assert_eq!(
-            frames.iter().map(|frame| (frame.generation, frame.sequence)).collect::<Vec<_>>(),
-            [(0, 0), (1, 1), (1, 2)]
+            frames.iter().map(|frame| (frame.generation, frame.sequence, frame.track)).collect::<Vec<_>>(),
+            [
+                (0, 0, TrackKind::Video),
+                (0, 1, TrackKind::Video),
+                (1, 2, TrackKind::Video),
+                (1, 3, TrackKind::Audio),
+                (1, 4, TrackKind::Video)
+            ]
         );
-        assert_eq!(frames[0].run, frames[2].run);
+        assert_eq!(frames[0].run, frames[4].run);
+    }
+
+    #[test]
+    fn sound_that_the_run_before_had_is_waited_for_longer() {
+        let mut bench = Bench::new(true, 0);
+        bench.assembly = Assembly::new(true, true);
+        bench.assembly.video_header(&bench.tracks[..1]).expect("carried");
+        for number in 0..40 {
+            bench.picture(number, if number == 0 { KEY } else { DELTA }).expect("carried");
+        }
+        assert!(bench.frames().is_empty(), "it is 1.6 s late");
+        bench.assembly.audio_header(&bench.tracks[1..].to_vec()).expect("carried");
+        bench.sound(70);
+        assert!(bench.frames().iter().all(|frame| frame.generation == 0) && bench.frames().len() == 41);
+        assert_eq!(bench.assembly.deadline(), None);
+    }
+
+    #[test]
+    fn one_picture_that_was_held_up_does_not_end_a_burst() {
+        let mut bench = Bench::new(false, 0);
+        // Two seconds' worth at once, with a hiccup of 30 ms in it; then one each 40 ms.
+        for number in 0..50 {
+            let at = 1_000 + if number < 20 { 0 } else { 30_000 };
+            bench
+                .picture_at(number * 3600, 3600, if number == 0 { KEY } else { DELTA }, Bench::at(at))
+                .expect("carried");
+        }
+        assert!(bench.frames().is_empty());
+        for number in 50..53 {
+            let at = 31_000 + (number - 49) * 40_000;
+            bench.picture_at(number * 3600, 3600, DELTA, Bench::at(at)).expect("carried");
+        }
+        let frames = bench.frames();
+        assert_eq!(frames.last().map(|frame| frame.utc), Some(UtcMicros(START + 31_000 + 2 * 40_000)), "live");
     }
 
     #[test]

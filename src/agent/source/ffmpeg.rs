@@ -88,6 +88,7 @@ impl Attempt<'_> {
         }
         let mut readers = Readers::new(tracks, replay);
         let stop = self.read(&mut process, &mut readers, &mut life).await;
+        life.nothing_comes();
         let exited = matches!(stop, Stop::Exited);
         // What FFmpeg holds comes while it ends. Readers learn of the end right after that; ending may take longer.
         let ending = tokio::spawn(end(process, self.manner(&stop), exited));

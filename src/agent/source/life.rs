@@ -83,6 +83,8 @@ pub struct Life<'a> {
     /// When a picture came that was shown before.
     shown_again: Option<Instant>,
     facts_at: Option<Instant>,
+    /// Nothing comes any more; what was kept back does.
+    is_over: bool,
 }
 
 impl std::fmt::Debug for Life<'_> {
@@ -95,17 +97,19 @@ impl<'a> Life<'a> {
     /// Begins now. `expect_audio`: whether sound may come.
     pub fn new(context: &'a UnitContext, hub: &'a Hub, ingest: &'a Ingest, expect_audio: bool) -> Self {
         let now = Instant::now();
+        let had_sound = hub.newest_configuration().is_some_and(|newest| newest.audio.is_some());
         Self {
             context,
             hub,
             ingest,
             clocks: Clocks { origin: now },
-            assembly: Assembly::new(expect_audio),
+            assembly: Assembly::new(expect_audio, had_sound),
             started: now,
             first_picture: None,
             last_picture: now,
             shown_again: None,
             facts_at: None,
+            is_over: false,
         }
     }
 
@@ -116,6 +120,9 @@ impl<'a> Life<'a> {
         let result = act(&mut self.assembly, self.clocks.now(), &mut effects);
         for effect in effects.list {
             match effect {
+                Effect::Publish(configuration, frames) if self.is_over => {
+                    self.hub.publish_rest(&configuration, frames);
+                }
                 Effect::Publish(configuration, frames) => self.hub.publish(&configuration, frames),
                 Effect::End(ending) => {
                     tracing::warn!(object = %self.context.object, "{}", ending.message);
@@ -177,6 +184,11 @@ impl<'a> Life<'a> {
     /// Takes note of how far the camera's clock is ahead of the host's, in microseconds.
     pub fn note_clock_error(&self, micros: i64) {
         self.hub.note_clock_error(micros);
+    }
+
+    /// The device has ended, or is given up: what is published from now on came before.
+    pub const fn nothing_comes(&mut self) {
+        self.is_over = true;
     }
 
     /// Publishes what was kept back, because nothing more will come, and tells which run is open.

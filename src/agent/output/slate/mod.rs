@@ -55,6 +55,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// The picture that was drawn beforehand is shown again when there has been no other for so long: before a segment of a second, or a
 /// part of one, would be cut for want of pictures.
 const STILL_EVERY: Duration = Duration::from_millis(500);
+/// Where this notices the time by so much too late, the program had no processor: the camera's pictures may wait in their socket.
+const LATE: Duration = Duration::from_millis(200);
 /// Before an encoder that failed is started again.
 const RETRY: Duration = Duration::from_secs(5);
 /// How often the image is read, to see whether it is another one: no event tells of a change in a mounted ConfigMap.
@@ -76,6 +78,8 @@ struct Slate<'a> {
     meter: Arc<SlateMeter>,
     /// When the camera's newest picture came; at first, since when it is waited for.
     newest: Instant,
+    /// The picture after which the time was noticed too late, and until when the next one is waited for because of that.
+    excused: Option<(Instant, Instant)>,
     /// What the camera's pictures needed before this began to read it: of one that is away, what it will likely send again.
     before: Option<Arc<Configuration>>,
     /// Pictures that need others are left out.
@@ -187,6 +191,7 @@ impl<'a> Slate<'a> {
             splice: Splice::default(),
             meter,
             newest: now,
+            excused: None,
             before: None,
             wait_for_key: true,
             prepared: None,
@@ -264,6 +269,10 @@ impl<'a> Slate<'a> {
             return self.shown_at + STILL_EVERY;
         }
         let missing = self.newest + self.patience();
+        let missing = match self.excused {
+            Some((after, until)) if after == self.newest => missing.max(until),
+            _ => missing,
+        };
         if self.is_prepared() { missing } else { missing.max(self.retry_at) }
     }
 
@@ -374,10 +383,15 @@ impl<'a> Slate<'a> {
     fn act(&mut self, newest: Option<Instant>) -> Vec<Event> {
         let now = Instant::now();
         self.notice(newest);
-        if now < self.due() {
+        let due = self.due();
+        if now < due {
             return Vec::new();
         }
         if !self.splice.shows_slate() {
+            if now > due + LATE && self.excused.is_none_or(|(after, _)| after != self.newest) {
+                self.excused = Some((self.newest, now + LATE));
+                return Vec::new();
+            }
             if !self.is_prepared() {
                 self.prepare();
                 self.retry_at = self.retry_at.max(now + RETRY / 10);

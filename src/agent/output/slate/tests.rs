@@ -230,6 +230,41 @@ async fn one_stream_goes_on_over_many_slates() {
     assert!(sound.status.success() && sound.stderr.is_empty(), "{}", String::from_utf8_lossy(&sound.stderr));
 }
 
+/// Where this program had no processor, the camera's pictures may be there and nobody has read them.
+#[tokio::test]
+async fn a_program_that_was_held_up_does_not_take_its_camera_for_one_that_is_away() {
+    let rig = Rig::new();
+    let coded = coded(&H264, 25, 1, false);
+    let context = rig.context(ObjectKind::Stream, "live");
+    let fallback = Fallback { after_ms: 500, title: "cam".into(), text: "Back soon".into(), image: None };
+    let key = camera();
+    let mut frames = CameraOrSlate::new(&context, &context.registry.hubs, &key, Pace::EveryFrame, Some(&fallback));
+    let publish = || {
+        let run = rig.registry.numbering.name_run();
+        let began = UtcMicros::from_timestamp(Timestamp::now());
+        rig.hub
+            .publish(&coded.configuration, coded.frames.iter().map(|frame| Frame { run, utc: began, ..frame.clone() }));
+    };
+    publish();
+    // Shown once, the slate is known to be there when it is needed.
+    while frames.slate_since().is_none() {
+        timeout(PATIENCE, frames.next()).await.unwrap();
+    }
+    publish();
+    while frames.slate_since().is_some() {
+        timeout(PATIENCE, frames.next()).await.unwrap();
+    }
+    std::thread::sleep(Duration::from_secs(1));
+    // Its time is noticed, and the pictures are read a moment later.
+    let read = async {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        publish();
+    };
+    let ((), next) = tokio::join!(read, timeout(PATIENCE, frames.next()));
+    assert!(next.is_ok_and(|events| !events.is_empty()) && frames.slate_since().is_none());
+    assert_eq!(context.registry.slates.get(&context.object.key).unwrap().read().0, 1);
+}
+
 /// What is drawn beforehand and what moves later go into one stream, whatever lies behind the letters.
 #[tokio::test]
 async fn all_backgrounds_have_the_same_parameters() {

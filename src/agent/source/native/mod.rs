@@ -85,6 +85,7 @@ impl Attempt<'_> {
             life.assembly.no_sound();
         }
         let stop = self.read(&mut playing, &mut samples, &mut life).await;
+        life.nothing_comes();
         life.apply(|assembly, now, effects| samples.finish(assembly, now, effects));
         let run = life.finish();
         let ended = self.conclude(&stop, &life).await;
