@@ -76,7 +76,8 @@ fn a_pulled_plug_is_heard_once_whoever_leads(cluster: &Cluster) {
          - {{name: chat, cooldown: 1s, telegram: {{apiUrl: '{}', botTokenSecretRef: {{name: bot, key: token}}, chatId: '-1'}}}}\n",
         telegram.url
     );
-    site.apply(&(manifest::camera("front", &camera.url) + &manifest::secret("bot", &[("token", TOKEN)]) + &route));
+    let front = manifest::patient(&manifest::camera("front", &camera.url));
+    site.apply(&(front + &manifest::secret("bot", &[("token", TOKEN)]) + &route));
     site.await_ready(&["camera/front"]);
 
     // No Secret is read before it was allowed, and the route says what to do.
@@ -142,7 +143,7 @@ fn a_plug_that_prometheus_sees_pulled_too_is_heard_once(cluster: &Cluster) {
     };
     allow_secrets(&site);
     site.apply(
-        &(manifest::camera("front", &camera.url)
+        &(manifest::patient(&manifest::camera("front", &camera.url))
             + &manifest::secret("alertmanager", &[("token", TOKEN)])
             + &route("both", "CameraDown")
             + &route("late", "RetentionFailed")),
@@ -256,10 +257,12 @@ fn alerts_outlive_their_leader(cluster: &Cluster) {
     cluster.kubectl(&["delete", "camera", "door", "--namespace", namespace]);
     wait("the end", || (told(&hook).len() >= 2).then_some(()));
     assert_eq!(told(&hook), [of("CameraDown", "firing"), of("CameraDown", "resolved")]);
-    let metrics = second.metrics();
     let counted = format!(
         "camera_operator_alert_deliveries_total{{name=\"ops\",namespace=\"{namespace}\",outcome=\"Taken\",receiver=\"hook\"}}"
     );
+    // It counts when it has heard the answer, a little after the message is here.
+    wait("the delivery to be counted", || second.metrics().get(&counted).filter(|count| **count > 0.0).map(drop));
+    let metrics = second.metrics();
     assert_eq!(metrics.get(&counted), Some(&1.0), "{metrics:?}");
 
     // What it wrote goes with the route.

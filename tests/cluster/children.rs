@@ -31,10 +31,11 @@ fn objects_get_their_children_and_then_nothing_is_written(cluster: &Cluster) {
     cluster.apply(namespace, CAMERA);
     await_children(cluster, namespace, &expected());
     operator.await_quiet(6);
-    let before = children(cluster, namespace);
     let generation = cluster.get(namespace, "camera/door").unwrap()["status"]["observedGeneration"].clone();
     assert_ne!(generation, json!(1), "nobody has heard of it yet, so kubectl wait must not return");
     operator.stop();
+    // Only now nobody writes any more.
+    let before = children(cluster, namespace);
 
     // Another process knows nothing of what the first one did, and has nothing to do.
     let operator = account.leader("second", &[]);
@@ -65,14 +66,16 @@ fn an_edit_changes_what_it_must_and_nothing_else(cluster: &Cluster) {
     operator.await_quiet(6);
     let changed = |object: &str, edit: &Value, expected: &[&str]| {
         let before = children(cluster, namespace);
-        let looks = operator.looks();
+        let differs = || -> BTreeSet<String> {
+            let after = children(cluster, namespace).into_iter();
+            after.filter(|(name, state)| before.get(name) != Some(state)).map(|(name, _)| name).collect()
+        };
+        let expected: BTreeSet<String> = expected.iter().map(|name| (*name).to_owned()).collect();
         patch(cluster, namespace, object, edit);
-        wait("the edit to be looked at", || (operator.looks() > looks).then_some(()));
+        wait(&format!("{object} {edit} to change {expected:?}"), || differs().is_superset(&expected).then_some(()));
+        // What is too much comes at the same time or a little later.
         operator.await_quiet(0);
-        let after = children(cluster, namespace);
-        let differs = after.iter().filter(|(name, version)| before.get(*name) != Some(*version));
-        let differs: BTreeSet<&str> = differs.map(|(name, _)| name.as_str()).collect();
-        assert_eq!(differs, expected.iter().copied().collect(), "{object} {edit}");
+        assert_eq!(differs(), expected, "{object} {edit}");
     };
     // A plan changes in place; whoever reads the camera from elsewhere plans by it, too.
     changed(
@@ -128,6 +131,7 @@ fn an_edit_changes_what_it_must_and_nothing_else(cluster: &Cluster) {
     let porch = cluster.get(namespace, "deployment/porch-camera").unwrap();
     assert!(!volumes(&porch).contains("user-secrets"), "{}", volumes(&porch));
     cluster.kubectl(&["delete", "camera/porch", "--namespace", namespace]);
+    await_children(cluster, namespace, &expected());
     // A suspended camera has no pod; the object of its pod stays as it is.
     changed("camera/yard", &json!({"spec": {"suspend": true}}), &["configmap/yard-camera", "deployment/yard-camera"]);
     assert_eq!(cluster.get(namespace, "deployment/yard-camera").unwrap()["spec"]["replicas"], 0);
@@ -160,9 +164,12 @@ fn what_is_somebody_elses_is_not_taken(cluster: &Cluster) {
     assert!(message.contains("door-camera is in the way"), "{message}");
     let message = await_condition(cluster, namespace, "archive/default", "Ready", "False", "NameTaken");
     assert!(message.contains("PersistentVolumeClaim default-archive is in the way"), "{message}");
+    wait("all others to be made", || {
+        cluster.get(namespace, "deployment/yard-camera")?;
+        cluster.get(namespace, "deployment/pictures-stream")
+    });
     operator.await_quiet(6);
     assert_eq!(foreign.map(version), before, "not touched");
-    assert!(cluster.get(namespace, "deployment/yard-camera").is_some(), "all others are made");
     for deployment in ["deployment/door-camera", "deployment/default-archive"] {
         assert!(cluster.get(namespace, deployment).is_none(), "no pod may use what is somebody else's");
     }

@@ -12,7 +12,7 @@ fn the_eleventh_clip_waits_for_its_turn(cluster: &Cluster) {
     let site = Site::new(cluster, "clips");
     let volume = site.volume("default");
     let camera = site.camera("");
-    site.apply(&(archive("default") + &manifest::camera("front", &camera.url)));
+    site.apply(&manifest::patient(&(archive("default") + &manifest::camera("front", &camera.url))));
     let name = |number: usize| format!("clip-{number:02}");
     let clip = |number: usize, duration: &str| manifest::clip(&name(number), "front", duration);
     site.apply(&(1..=10).map(|number| clip(number, "30m")).collect::<String>());

@@ -15,7 +15,7 @@ fn get_video_shows_what_people_want_to_know(cluster: &Cluster) {
     let site = Site::new(cluster, "table");
     site.volume("default");
     let camera = site.camera_with_password("--audio aac", "viewer", "first");
-    site.apply(&(archive("default") + &everything("front", &camera.url, "first")));
+    site.apply(&manifest::patient(&(archive("default") + &everything("front", &camera.url, "first"))));
     site.await_ready(&["camera/front", "stream/front-live", "archive/default", "recording/front-rec"]);
     let shown = site.kubectl(&["get", "video"]);
     let starts = [

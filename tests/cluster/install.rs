@@ -1,5 +1,7 @@
 //! The chart on a cluster: what its roles let people and the operator do, and that media outlives the release.
 
+use std::process::Stdio;
+
 use crate::Test;
 use crate::media::agents;
 use crate::site::{OPERATOR, Site, helm, helm_upgrade, wait};
@@ -30,8 +32,15 @@ fn people_and_the_operator_may_do_what_their_roles_say(cluster: &Cluster) {
         let what: Vec<&str> = what.split(' ').collect();
         let who = format!("--as={user}");
         let asked = [&["auth", "can-i"], &what[..], &[&who, "--namespace", namespace]].concat();
-        // It also answers by its exit code.
-        cluster.try_kubectl(&asked).is_ok_and(|answer| answer.trim() == "yes")
+        // Its exit code says no, too, but not whether that is an answer.
+        let output = cluster.command(&asked).stdin(Stdio::null()).output().unwrap();
+        let answer = String::from_utf8_lossy(&output.stdout);
+        match answer.trim().split(" - ").next() {
+            Some("yes") => true,
+            // With a reason, where the API server has one.
+            Some("no") => false,
+            _ => panic!("kubectl {asked:?}: {answer}{}", String::from_utf8_lossy(&output.stderr)),
+        }
     };
     // Kubernetes gathers what view, edit and admin are made of by and by.
     wait("the roles to be gathered", || may("adam", "people", "delete archives").then_some(()));

@@ -6,7 +6,7 @@ use std::fs;
 use serde_json::json;
 
 use crate::Test;
-use crate::operator::{CAMERA, SHOP, children, patch, prepare};
+use crate::operator::{CAMERA, SHOP, await_children, children, expected, patch, prepare};
 use crate::support::cluster::Cluster;
 use crate::support::hold::Hold;
 use crate::support::operator::{NAMESPACE, Operator};
@@ -70,7 +70,7 @@ fn a_killed_leader_is_followed_and_its_work_is_finished(cluster: &Cluster) {
     let mut leader = account.leader("one", &[]);
     let mut follower = account.operator("two", &[]);
     cluster.apply(namespace, &format!("{CAMERA}---{SHOP}"));
-    wait("the leader to work", || cluster.get(namespace, "cronjob/default-retention"));
+    await_children(cluster, namespace, &expected());
     leader.await_quiet(6);
     let before = children(cluster, namespace);
     let lease = || cluster.get(NAMESPACE, "lease/camera-operator").unwrap()["spec"].clone();
@@ -127,9 +127,17 @@ fn what_a_stale_leader_had_in_flight_changes_nothing(cluster: &Cluster) {
     let mut stale = account.operator_at("stale", &hold.url);
     stale.await_leading();
     cluster.apply(namespace, &format!("{CAMERA}---{SHOP}"));
-    wait("the leader to work", || cluster.get(namespace, "deployment/door-camera"));
+    await_children(cluster, namespace, &expected());
     stale.await_quiet(6);
     let arrived = || writes_to(cluster, namespace, "configmaps", "door-camera");
+    // The first edit of what was created begins with a reading request: what is held later must be the writing itself.
+    patch(cluster, namespace, "camera/door", &json!({"spec": {"stallTimeout": "20s"}}));
+    wait("its first edit to be written", || {
+        let plan = cluster.get(namespace, "configmap/door-camera")?;
+        let is_new = plan["data"]["plan.json"].as_str()?.contains("\"stallTimeoutMs\":20000");
+        (is_new && !arrived().is_empty()).then_some(())
+    });
+    stale.await_quiet(6);
     let at_first = arrived().len();
 
     // From here on what it sends goes no further, while it still hears everything: it writes, and its writing is on the way.

@@ -1,6 +1,6 @@
 //! What must be seen on a real Kubernetes: `api` needs an API server with its controllers, `pods` a node that runs the
 //! project's image. `CAMERA_OPERATOR_TEST_CLUSTER=start` starts both (scripts/cluster.sh); where one cannot be had its tests
-//! are shown as ignored, with the reason in front of their names.
+//! are shown as ignored, with the reason in front of their names. One that could be had and does not come up is a test that fails.
 
 #![allow(clippy::unwrap_used, reason = "a test ends at the first thing that is not as it should be")]
 
@@ -35,16 +35,21 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use libtest_mimic::{Arguments, Trial};
-use support::cluster::{Cluster, Needs, VARIABLE};
+use support::cluster::{Cluster, Needs, NoCluster, VARIABLE};
 
 /// A test by name.
 type Test = (&'static str, fn(&Cluster));
+
+/// A test that is shown as ignored, and why.
+fn skipped(name: String, why: &str) -> Trial {
+    Trial::test(name, || Ok(())).with_kind(why).with_ignored_flag(true)
+}
 
 /// The tests of a group with their cluster, which is only started when one of them is asked for.
 fn group(
     arguments: &Arguments,
     name: &str,
-    start: impl FnOnce() -> Result<Cluster, String>,
+    start: impl FnOnce() -> Result<Cluster, NoCluster>,
     tests: &[Test],
 ) -> Vec<Trial> {
     let full_name = |test: &Test| format!("{name}::{}", test.0);
@@ -53,7 +58,8 @@ fn group(
         let matches = |text: &String| if arguments.exact { name == *text } else { name.contains(text.as_str()) };
         arguments.filter.as_ref().is_none_or(matches) && !arguments.skip.iter().any(matches)
     };
-    let cluster = if arguments.list || !tests.iter().any(is_wanted) { Err(String::new()) } else { start() };
+    let wanted = tests.iter().find(|test| is_wanted(test)).filter(|_| !arguments.list);
+    let cluster = if wanted.is_some() { start() } else { Err(NoCluster::NotHere(String::new())) };
     // They share the cluster, and its node has cameras that encode in real time.
     let turn = Arc::new(Mutex::new(()));
     let trial_of = |cluster: Arc<Cluster>, test: &Test| {
@@ -69,11 +75,21 @@ fn group(
             let cluster = Arc::new(cluster);
             tests.iter().map(|test| trial_of(cluster.clone(), test)).collect()
         }
-        Err(why) => {
-            // The last line says why; the lines before it say what was done until then.
-            let why = why.lines().last().unwrap_or_default().to_owned();
-            let skipped = |test| Trial::test(full_name(test), || Ok(())).with_kind(why.clone()).with_ignored_flag(true);
-            tests.iter().map(skipped).collect()
+        Err(NoCluster::NotHere(why)) => {
+            let why = why.lines().last().unwrap_or_default();
+            tests.iter().map(|test| skipped(full_name(test), why)).collect()
+        }
+        Err(NoCluster::Failed(why)) => {
+            // By the name of a test that was asked for: any other might be filtered out, and then nothing would fail.
+            let failing = wanted.map(full_name);
+            let trial_of = |test: &Test| match full_name(test) {
+                name if failing.as_ref() == Some(&name) => {
+                    let why = format!("there is no cluster for {}: {why}", name.split("::").next().unwrap_or_default());
+                    Trial::test(name, move || Err(why.into()))
+                }
+                name => skipped(name, "no cluster: see the test that fails for it"),
+            };
+            tests.iter().map(trial_of).collect()
         }
     }
 }

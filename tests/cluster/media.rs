@@ -4,8 +4,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::site::{Forward, Site, wait};
-use crate::support::{hls, judge, manifest};
+use camera_operator::plan::report::Report;
+use camera_operator::plan::unit::{ObjectKind, ObjectRef, Plan};
+use serde_json::Value;
+
+use crate::site::{Forward, OPERATOR, Site, wait};
+use crate::support::cluster::Cluster;
+use crate::support::{hls, http, judge, manifest};
 
 /// An archive on the site's volume. Its retention runs when a test wants it, not because the test runs at 03:00.
 pub fn archive(name: &str) -> String {
@@ -76,6 +81,78 @@ pub fn agents(site: &Site) -> BTreeMap<String, (String, u64)> {
         }
     }
     all
+}
+
+/// The operator's own token, with which it asks agents.
+pub fn agent_token(cluster: &Cluster) -> String {
+    let audience = ["--audience=camera-operator.dev/agent", "--duration=2h"];
+    let account = ["create", "token", "camera-operator", "--namespace", OPERATOR];
+    cluster.kubectl(&[&account[..], &audience].concat()).trim().to_owned()
+}
+
+const OURS: &str = "app.kubernetes.io/managed-by=camera-operator";
+
+/// The one pod of a Deployment, as soon as it is ready.
+fn pod_of<'a>(deployment: &Value, pods: &'a [Value]) -> Option<&'a Value> {
+    let labels = deployment["spec"]["selector"]["matchLabels"].as_object()?;
+    let is_of = |pod: &&Value| labels.iter().all(|(name, value)| pod["metadata"]["labels"][name] == *value);
+    let mut its = pods.iter().filter(is_of);
+    let pod = its.next()?;
+    its.next().is_none().then_some(())?;
+    let conditions = pod["status"]["conditions"].as_array()?;
+    conditions.iter().find(|condition| condition["type"] == "Ready" && condition["status"] == "True")?;
+    Some(pod)
+}
+
+/// The plan of an agent and what its pod reports, as soon as that is of this plan.
+fn report_of(site: &Site, token: &str, agent: &str, pod: &Value) -> Option<(Plan, Report)> {
+    let plan = site.get(&format!("configmap/{agent}"))?;
+    let plan: Plan = serde_json::from_str(plan["data"]["plan.json"].as_str()?).unwrap();
+    let url = format!("http://{}:9090/v1/report", pod["status"]["podIP"].as_str()?);
+    let answer = http::request("GET", &url, &[("authorization", &format!("Bearer {token}"))]).ok()?;
+    (answer.status == 200).then_some(())?;
+    let report: Report = serde_json::from_value(answer.json()).unwrap();
+    (report.plan_hash == plan.hash()).then_some((plan, report))
+}
+
+/// A pod as its uid and restarts, by the name of its agent; `None` while some agent has no pod, or several, or does not run
+/// its plan yet.
+pub fn settled(site: &Site, token: &str) -> Option<BTreeMap<String, (String, u64)>> {
+    let pods = site.cluster.list(&site.namespace, "pods", OURS);
+    let mut settled = BTreeMap::new();
+    for deployment in site.cluster.list(&site.namespace, "deployments", OURS) {
+        let name = deployment["metadata"]["name"].as_str()?;
+        if deployment["spec"]["replicas"] == 0 {
+            let labels = deployment["spec"]["selector"]["matchLabels"].as_object()?;
+            let is_of = |pod: &Value| labels.iter().all(|(name, value)| pod["metadata"]["labels"][name] == *value);
+            (!pods.iter().any(is_of)).then_some(())?;
+            continue;
+        }
+        let pod = pod_of(&deployment, &pods)?;
+        report_of(site, token, name, pod)?;
+        let uid = pod["metadata"]["uid"].as_str()?.to_owned();
+        settled.insert(name.to_owned(), (uid, pod["status"]["containerStatuses"][0]["restartCount"].as_u64()?));
+    }
+    Some(settled)
+}
+
+/// Suspends a recording into the archive `default`, and waits until its last file is closed. The condition alone does not say so: it
+/// is told from the spec, while the recorder goes on until the plan has come to it.
+pub fn suspend(site: &Site, recording: &str) {
+    let token = agent_token(site.cluster);
+    site.kubectl(&["patch", "recording", recording, "--type=merge", "--patch", r#"{"spec":{"suspend":true}}"#]);
+    let object = format!("recording/{recording}");
+    wait("its reason", || site.condition(&object, "Ready").filter(|(_, reason, _)| reason == "Suspended"));
+    let is_it = |object: &ObjectRef| object.kind == ObjectKind::Recording && object.key.name == recording;
+    wait("the recorder to have closed its file", || {
+        let deployment = site.get("deployment/default-archive")?;
+        let pods = site.cluster.list(&site.namespace, "pods", OURS);
+        let (plan, report) = report_of(site, &token, "default-archive", pod_of(&deployment, &pods)?)?;
+        // A plan's hash is told as soon as it is carried out; a unit goes out of the report when it has ended.
+        let is_over =
+            !plan.units.iter().any(|unit| is_it(&unit.object)) && !report.units.iter().any(|unit| is_it(&unit.object));
+        is_over.then_some(())
+    });
 }
 
 /// Every file but the newest, which may be being written, can be decoded from beginning to end.

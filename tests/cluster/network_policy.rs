@@ -54,23 +54,31 @@ fn caller(cluster: &Cluster, namespace: &str, name: &str, labels: &serde_json::V
     cluster.kubectl(&["wait", "pod", name, "--for=condition=Ready", "--timeout=240s", "--namespace", namespace]);
 }
 
-/// Whether an answer comes from there. Who is kept out waits for nothing.
+/// Whether an answer comes from there. Who is kept out waits for nothing; who cannot be asked is an error of the test.
 fn reaches(cluster: &Cluster, (namespace, pod): (&str, &str), address: &str, port: u16) -> bool {
     let ask = format!(
         "exec 3<>/dev/tcp/{address}/{port} && printf 'GET /healthz HTTP/1.0\\r\\n\\r\\n' >&3 && read -r -u 3 line && [[ $line == HTTP/* ]]"
     );
-    let command = ["exec", pod, "--namespace", namespace, "--", "timeout", "3", "bash", "-c", &ask];
-    cluster.try_kubectl(&command).is_ok()
+    let say = r#"if timeout 3 bash -c "$0"; then echo answered; else echo refused; fi"#;
+    match cluster.kubectl(&["exec", pod, "--namespace", namespace, "--", "bash", "-c", say, &ask]).as_str() {
+        "answered" => true,
+        "refused" => false,
+        other => panic!("{namespace}/{pod} says {other:?}"),
+    }
+}
+
+/// Waits until one is let in: a busy machine may keep anybody from an answer for a while.
+fn await_reached(cluster: &Cluster, caller: (&str, &str), address: &str, port: u16) {
+    let what = format!("{caller:?} to reach {address}:{port}");
+    wait(&what, || reaches(cluster, caller, address, port).then_some(()));
 }
 
 fn address(cluster: &Cluster, namespace: &str, selector: &str) -> String {
-    let pods = cluster.list(namespace, "pods", selector);
-    let mut there = pods.iter().filter(|pod| pod["metadata"]["deletionTimestamp"].is_null());
-    there
-        .next()
-        .and_then(|pod| pod["status"]["podIP"].as_str())
-        .unwrap_or_else(|| panic!("{selector}: {pods:?}"))
-        .to_owned()
+    wait(&format!("the address of a pod {selector}"), || {
+        let pods = cluster.list(namespace, "pods", selector);
+        let mut there = pods.iter().filter(|pod| pod["metadata"]["deletionTimestamp"].is_null());
+        there.next()?["status"]["podIP"].as_str().map(str::to_owned)
+    })
 }
 
 fn policies_let_in_who_has_to_and_nobody_else(cluster: &Cluster) {
@@ -109,17 +117,31 @@ fn policies_let_in_who_has_to_and_nobody_else(cluster: &Cluster) {
         };
         [of("camera", "front"), of("stream", "pictures"), of("archive", "default"), operator()]
     };
+    // Nothing is enforced yet.
     for caller in strangers {
-        assert!(agents().iter().all(|(pod, port)| reaches(cluster, caller, pod, *port)), "nothing is enforced yet");
+        for (pod, port) in &agents() {
+            await_reached(cluster, caller, pod, *port);
+        }
     }
 
     let enforced = Enforced::start(cluster);
-    wait("the policies to be enforced", || (!reaches(cluster, strangers[0], &agents()[0].0, 9090)).then_some(()));
+    wait("the policies to be enforced", || {
+        let (pod, port) = &agents()[0];
+        let is_reached = |caller| reaches(cluster, caller, pod, *port);
+        // Last who is let in: who was kept out before was not kept out by a pod that answers nobody.
+        (!strangers.into_iter().any(is_reached) && is_reached(scraper)).then_some(())
+    });
     // Every connection is made anew: of the kubelet that probes, of the operator that asks, of the recorder and the stream that read the
     // camera, of people by `kubectl port-forward`.
-    for pod in cluster.list("walls", "pods", "app.kubernetes.io/managed-by=camera-operator") {
-        site.kubectl(&["delete", "pod", pod["metadata"]["name"].as_str().unwrap(), "--wait=false"]);
+    let pods = || {
+        let pods = cluster.list("walls", "pods", "app.kubernetes.io/managed-by=camera-operator");
+        pods.iter().map(|pod| pod["metadata"]["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let old = pods();
+    for pod in &old {
+        site.kubectl(&["delete", "pod", pod, "--wait=false"]);
     }
+    wait("the pods of before to be gone", || pods().iter().all(|pod| !old.contains(pod)).then_some(()));
     cluster.kubectl(&["rollout", "restart", "deployment", "--namespace", OPERATOR]);
     cluster.kubectl(&["rollout", "status", "deployment", "--namespace", OPERATOR, "--timeout=300s"]);
     for deployment in ["front-camera", "pictures-stream", "default-archive"] {
@@ -136,15 +158,19 @@ fn policies_let_in_who_has_to_and_nobody_else(cluster: &Cluster) {
 
     let agents = agents();
     for (pod, port) in &agents {
-        assert!(reaches(cluster, scraper, pod, *port), "who is let in by the chart's values reaches {pod}:{port}");
+        // Who is let in by the chart's values.
+        await_reached(cluster, scraper, pod, *port);
         for caller in strangers {
             assert!(!reaches(cluster, caller, pod, *port), "{caller:?} reaches {pod}:{port}");
         }
+        // The pod answered all the while: it was a policy that kept the others out.
+        await_reached(cluster, scraper, pod, *port);
     }
     let log = cluster.log("network-policies");
     assert!(!log.contains("panic"), "what enforces them has failed: {log}");
     drop(enforced);
-    wait("nothing to be enforced any more", || reaches(cluster, strangers[0], &agents[0].0, 9090).then_some(()));
+    // Nothing is enforced any more.
+    await_reached(cluster, strangers[0], &agents[0].0, 9090);
     for namespace in ["walls-other", "walls-scrape"] {
         cluster.kubectl(&["delete", "namespace", namespace, "--wait=false"]);
     }

@@ -80,16 +80,26 @@ pub fn prepare(cluster: &Cluster, namespace: &str) -> Account {
     Account::make(cluster)
 }
 
-/// The children in a namespace, each with its resource version.
+/// The children in a namespace, each with what tells one state of it from another.
 pub fn children(cluster: &Cluster, namespace: &str) -> BTreeMap<String, String> {
     let mut children = BTreeMap::new();
     for kind in CHILDREN {
         for child in cluster.list(namespace, kind, "app.kubernetes.io/managed-by=camera-operator") {
             let text = |field: &str| child["metadata"][field].as_str().unwrap().to_owned();
-            children.insert(format!("{kind}/{}", text("name")), text("resourceVersion"));
+            let state = if kind == "deployment" { written(&child["metadata"]) } else { text("resourceVersion") };
+            children.insert(format!("{kind}/{}", text("name")), state);
         }
     }
     children
+}
+
+/// What of a Deployment only the operator writes. Its resource version changes with every word about its pods, too, which the controller
+/// manager writes whenever it likes; a spec's every change counts a generation.
+fn written(metadata: &Value) -> String {
+    let annotations = metadata["annotations"].as_object().into_iter().flatten();
+    let ours: BTreeMap<_, _> = annotations.filter(|(name, _)| name.starts_with("camera-operator.dev/")).collect();
+    let kept = ["uid", "generation", "labels", "ownerReferences"].map(|field| &metadata[field]);
+    json!([kept, ours]).to_string()
 }
 
 /// Their names.

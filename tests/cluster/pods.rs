@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::Test;
-use crate::media::{agents, archive, await_live, await_more, everything, recorded};
+use crate::media::{agent_token, agents, archive, await_live, await_more, everything, recorded};
 use crate::site::{OPERATOR, PATIENCE, Site, helm_upgrade, wait};
 use crate::support::cluster::{Cluster, project};
 use crate::support::{hls, http, judge, manifest, poll};
@@ -37,9 +37,7 @@ impl Live {
     fn of(site: &Site, camera: &str, stream: &str) -> Self {
         let (pod, ..) = site.pod("camera", camera);
         let address = site.get(&format!("pod/{pod}")).unwrap()["status"]["podIP"].as_str().unwrap().to_owned();
-        let audience = ["--audience=camera-operator.dev/agent", "--duration=1h"];
-        let account = ["create", "token", "camera-operator", "--namespace", OPERATOR];
-        let token = site.cluster.kubectl(&[&account[..], &audience].concat());
+        let token = agent_token(site.cluster);
         Self { url: format!("http://{address}:9090/live/{}/{stream}/index.m3u8", site.namespace), token, end: 0 }
     }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::Test;
-use crate::media::{archive, recorded};
+use crate::media::{archive, recorded, suspend};
 use crate::site::{Site, wait};
 use crate::support::cluster::Cluster;
 use crate::support::manifest;
@@ -46,15 +46,12 @@ fn a_retention_job_deletes_what_its_preview_said(cluster: &Cluster) {
     let volume = site.volume("default");
     let camera = site.camera("--noise --bit-rate 2000");
     let recording = manifest::recording_with("front-rec", "front", "retention: {maxSize: 4Mi}");
-    site.apply(&(archive("default") + &manifest::camera("front", &camera.url) + &recording));
+    site.apply(&manifest::patient(&(archive("default") + &manifest::camera("front", &camera.url) + &recording)));
     site.await_ready(&["recording/front-rec", "archive/default"]);
     let files = || recorded(&volume, "retention", "front-rec");
     wait("four files", || (files().len() >= 4).then_some(()));
     // From here on nothing is added, so that a preview holds until the run.
-    site.kubectl(&["patch", "recording", "front-rec", "--type=merge", "--patch", r#"{"spec":{"suspend":true}}"#]);
-    wait("its reason", || {
-        site.condition("recording/front-rec", "Ready").filter(|(_, reason, _)| reason == "Suspended")
-    });
+    suspend(&site, "front-rec");
     let before = files();
     assert!(site.get("archive/default").unwrap()["status"]["retention"].is_null(), "it has not run yet");
 
@@ -142,7 +139,7 @@ fn a_full_volume_costs_the_oldest_and_stops_nothing(cluster: &Cluster) {
     let camera = site.camera("--noise --bit-rate 8000");
     let archive = archive("default").replace("spec: {", "spec: {minFree: 12Mi, ");
     let recording = manifest::recording_with("front-rec", "front", "retention: {maxAge: 30d}");
-    site.apply(&(archive + &manifest::camera("front", &camera.url) + &recording));
+    site.apply(&manifest::patient(&(archive + &manifest::camera("front", &camera.url) + &recording)));
     site.await_ready(&["camera/front", "recording/front-rec", "archive/default"]);
     let pod = site.pod("archive", "default");
     // A megabyte a second: it fills up by itself. What goes is the oldest, and what is new comes on top.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::Test;
-use crate::media::{archive, await_more, recorded};
+use crate::media::{archive, await_more, recorded, suspend};
 use crate::site::{REPOSITORY, Site, TAG, helm_upgrade, wait};
 use crate::support::cluster::Cluster;
 use crate::support::{judge, manifest};
@@ -112,23 +112,24 @@ fn a_new_agent_image_is_rolled_out_and_its_gaps_are_measured(cluster: &Cluster) 
     });
     assert_eq!(most, 1, "no more at once than maxConcurrentRollouts");
     assert!(waited, "the others say that they wait for their turn");
-    let events = cluster.list("rollout", "events.events.k8s.io", "");
-    let rolled = events.iter().filter(|event| event["reason"] == "RollOut");
-    let named = rolled.filter(|event| event["note"].as_str().is_some_and(|note| note.contains(&new)));
-    assert_eq!(named.count(), 4, "each says why its pod is replaced");
+    let named = || {
+        let events = cluster.list("rollout", "events.events.k8s.io", "");
+        let rolled = events.iter().filter(|event| event["reason"] == "RollOut");
+        rolled.filter(|event| event["note"].as_str().is_some_and(|note| note.contains(&new))).count()
+    };
+    // An event is told beside the work, and is there a little later.
+    wait("each to say why its pod is replaced", || (named() >= 4).then_some(()));
     site.await_ready(&all);
     for _ in 0..2 {
         await_more(&volume, "rollout", "front-rec");
     }
+    assert_eq!(named(), 4, "each says so once");
 
     way.stop.store(true, Ordering::Relaxed);
     let [seen, patient] = viewers.map(|viewer| viewer.join().unwrap());
     let longest = mjpeg.join().unwrap();
     // Closed, so that all of it can be counted.
-    site.kubectl(&["patch", "recording", "front-rec", "--type=merge", "--patch", r#"{"spec":{"suspend":true}}"#]);
-    wait("its reason", || {
-        site.condition("recording/front-rec", "Ready").filter(|(_, reason, _)| reason == "Suspended")
-    });
+    suspend(&site, "front-rec");
     let missing = missing_pictures(&volume, &front.stats().skips);
     assert!(seen.spans.len() > 10 && longest > Duration::ZERO, "both viewers saw the stream: {:?}", seen.spans);
     println!("measured over a roll-out of camera, Motion JPEG stream and archive:");

@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::camera::Camera;
-use crate::support::cluster::{Cluster, Needs, image, project};
+use crate::support::cluster::{Cluster, Needs, NoCluster, image, project};
 use crate::support::{chart, poll, process};
 
 /// The image's repository and tag in pods.
@@ -25,11 +25,11 @@ pub const OPERATOR: &str = "camera-operator-system";
 pub const PATIENCE: Duration = Duration::from_mins(4);
 
 /// A cluster with a node that has the image.
-pub fn start() -> Result<Cluster, String> {
-    chart::helm().ok_or("helm is missing (scripts/install.sh chart)")?;
+pub fn start() -> Result<Cluster, NoCluster> {
+    chart::helm().ok_or_else(|| NoCluster::NotHere("helm is missing (scripts/install.sh chart)".to_owned()))?;
     let cluster = Cluster::start("test-pods", Needs::Pods)?;
     if cluster.is_own() {
-        cluster.load_image(&image(&format!("{REPOSITORY}:{TAG}"))?);
+        cluster.load_image(&image(&format!("{REPOSITORY}:{TAG}"))?)?;
     }
     Ok(cluster)
 }

@@ -60,14 +60,18 @@ fn rolls_out_at_a_pace(cluster: &Cluster, namespace: &str, argument: &str, is_ne
     let mut steps = Vec::new();
     for turn in 1..=cameras.len() {
         // One has its turn; the others wait and say so, however long it takes.
-        wait("the next turn", || (deployments().iter().filter(is_new).count() == turn).then_some(()));
+        wait("the next turn", || (deployments().iter().filter(is_new).count() >= turn).then_some(()));
+        let pending = || {
+            let is_pending = |camera: &&String| {
+                condition(cluster, namespace, &format!("camera/{camera}"), "UpdatePending").is_some()
+            };
+            cameras.iter().filter(is_pending).count()
+        };
+        wait("the others to say so", || (pending() == cameras.len() - turn).then_some(()));
         operator.await_quiet(0);
         let now = deployments();
         assert_eq!(now.iter().filter(is_new).count(), turn, "no more at once");
-        let pending = cameras
-            .iter()
-            .filter(|camera| condition(cluster, namespace, &format!("camera/{camera}"), "UpdatePending").is_some());
-        steps.push(pending.count());
+        steps.push(pending());
         wait("it to be available", || {
             run_pods(&proxy, namespace, &anywhere);
             (deployments().iter().filter(is_new).filter(|one| is_available(one)).count() >= turn).then_some(())

@@ -21,6 +21,26 @@ pub enum Needs {
     Simulated(usize),
 }
 
+/// Why there is no cluster, or nothing to run on it.
+#[derive(Debug)]
+pub enum NoCluster {
+    /// It cannot be had here, or nobody asked for one. The last line says why; the lines before it say what was done until then.
+    NotHere(String),
+    /// It could be had, and yet it is not there: all that was said.
+    Failed(String),
+}
+
+impl From<NoCluster> for String {
+    fn from(why: NoCluster) -> Self {
+        match why {
+            NoCluster::NotHere(why) | NoCluster::Failed(why) => why,
+        }
+    }
+}
+
+/// The exit code of scripts for what cannot be had here.
+const NOT_HERE: i32 = 77;
+
 /// A cluster that is up. One that was started here is ended with the value; one that was up before stays so.
 pub struct Cluster {
     /// Name for `scripts/cluster.sh`; `None`: somebody else's.
@@ -38,13 +58,13 @@ pub const VARIABLE: &str = "CAMERA_OPERATOR_TEST_CLUSTER";
 
 impl Cluster {
     /// A cluster with this name, which keeps apart those that run at the same time; or why there can be none.
-    pub fn start(name: &str, needs: Needs) -> Result<Self, String> {
+    pub fn start(name: &str, needs: Needs) -> Result<Self, NoCluster> {
         match std::env::var(VARIABLE).unwrap_or_default().as_str() {
-            "existing" => Self::existing(),
+            "existing" => Self::existing().map_err(NoCluster::Failed),
             "start" => Self::own(name, needs),
-            _ => {
-                Err(format!("{VARIABLE} is not set (start: a cluster of the tests' own; existing: that of KUBECONFIG)"))
-            }
+            _ => Err(NoCluster::NotHere(format!(
+                "{VARIABLE} is not set (start: a cluster of the tests' own; existing: that of KUBECONFIG)"
+            ))),
         }
     }
 
@@ -61,7 +81,7 @@ impl Cluster {
     }
 
     /// A cluster of the caller's own, whatever [`VARIABLE`] says; or why there can be none.
-    pub fn own(name: &str, needs: Needs) -> Result<Self, String> {
+    pub fn own(name: &str, needs: Needs) -> Result<Self, NoCluster> {
         let nodes;
         let arguments = match needs {
             Needs::Api => vec!["up", "--api-only"],
@@ -72,9 +92,9 @@ impl Cluster {
             }
         };
         let was_up = script(name, &["kubeconfig"]).is_ok();
-        let kubeconfig = PathBuf::from(script(name, &arguments)?);
-        let programs = PathBuf::from(output(&mut Command::new(project("tests/cluster/build.sh")))?);
-        let host = script(name, &["host"])?;
+        let kubeconfig = PathBuf::from(made(&mut script_of(name, &arguments))?);
+        let programs = PathBuf::from(made(&mut Command::new(project("tests/cluster/build.sh")))?);
+        let host = made(&mut script_of(name, &["host"]))?;
         Ok(Self { name: Some(name.to_owned()), started: !was_up, kubeconfig, kubectl: programs.join("kubectl"), host })
     }
 
@@ -141,10 +161,21 @@ impl Cluster {
         self.try_apply(namespace, manifests).unwrap_or_else(|error| panic!("{error}\n{manifests}"))
     }
 
-    /// An object such as `camera/front-door`, or a list; `None` where there is none.
+    /// An object such as `camera/front-door`, or a list; `None` where the API server says that there is none. One that does not answer,
+    /// or does not know the kind yet, is asked again.
     pub fn get(&self, namespace: &str, what: &str) -> Option<Value> {
-        let answer = self.try_kubectl(&["get", what, "--namespace", namespace, "--output", "json"]).ok()?;
-        serde_json::from_str(&answer).ok()
+        let mut complaint = String::new();
+        let answer =
+            poll(PATIENCE, || match self.try_kubectl(&["get", what, "--namespace", namespace, "--output", "json"]) {
+                Ok(answer) => Some(Some(answer)),
+                Err(error) if is_not_found(&error) => Some(None),
+                Err(error) => {
+                    complaint = error;
+                    None
+                }
+            });
+        let answer = answer.unwrap_or_else(|| panic!("kubectl get {what} in {namespace}: {complaint}"))?;
+        Some(serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{what}: {error}: {answer}")))
     }
 
     /// The objects of a kind with a label selector (empty: all).
@@ -161,8 +192,8 @@ impl Cluster {
     }
 
     /// Brings an image archive (of `scripts/image.sh`) to the node.
-    pub fn load_image(&self, archive: &Path) {
-        self.part(&["load-image", archive.to_str().unwrap()]);
+    pub fn load_image(&self, archive: &Path) -> Result<(), NoCluster> {
+        made(&mut script_of(self.name(), &["load-image", archive.to_str().unwrap()])).map(drop)
     }
 
     /// Starts `kubectl proxy`: the API over plain HTTP, for requests that kubectl does not make.
@@ -209,10 +240,10 @@ impl Drop for Proxy {
 }
 
 /// The image of the program under test, as an archive; or why it cannot be built.
-pub fn image(tag: &str) -> Result<PathBuf, String> {
+pub fn image(tag: &str) -> Result<PathBuf, NoCluster> {
     let mut command = Command::new(project("scripts/image.sh"));
     command.args(["--tag", tag, super::program::BINARY]);
-    output(&mut command).map(PathBuf::from)
+    made(&mut command).map(PathBuf::from)
 }
 
 /// A file of the project.
@@ -227,10 +258,29 @@ pub fn definitions() -> Vec<PathBuf> {
     files
 }
 
-fn script(name: &str, arguments: &[&str]) -> Result<String, String> {
+fn script_of(name: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(project("scripts/cluster.sh"));
     command.args(["--name", name]).args(arguments);
-    output(&mut command)
+    command
+}
+
+fn script(name: &str, arguments: &[&str]) -> Result<String, String> {
+    output(&mut script_of(name, arguments))
+}
+
+/// What a script prints that makes something which cannot be had everywhere.
+fn made(command: &mut Command) -> Result<String, NoCluster> {
+    let output = command.stdin(Stdio::null()).output().map_err(|error| NoCluster::Failed(error.to_string()))?;
+    text_of(&output).map_err(|said| match output.status.code() {
+        Some(NOT_HERE) => NoCluster::NotHere(said),
+        _ => NoCluster::Failed(format!("{command:?}: {}\n{said}", output.status)),
+    })
+}
+
+/// Whether kubectl's complaint is the API server's word that there is no such object. (Without the kind itself it is an address that
+/// is not found.)
+fn is_not_found(complaint: &str) -> bool {
+    complaint.contains("(NotFound)") && !complaint.contains("could not find the requested resource")
 }
 
 fn output(command: &mut Command) -> Result<String, String> {

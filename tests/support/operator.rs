@@ -27,8 +27,7 @@ impl Account {
     /// A ServiceAccount that may do everything, with a token for the API server and one for agents. (What the operator may
     /// do at least is tested with the chart.)
     pub fn make(cluster: &Cluster) -> Self {
-        let exists = cluster.try_kubectl(&["get", "namespace", NAMESPACE]).is_ok();
-        if !exists {
+        if cluster.get("default", &format!("namespace/{NAMESPACE}")).is_none() {
             cluster.kubectl(&["create", "namespace", NAMESPACE]);
             cluster.kubectl(&["create", "serviceaccount", "operator", "--namespace", NAMESPACE]);
             let account = format!("--serviceaccount={NAMESPACE}:operator");
@@ -155,26 +154,18 @@ impl Operator {
 
     /// Requests that wrote something for somebody's object: not the Lease, not who am I, not events.
     pub fn writes(&self) -> BTreeMap<String, f64> {
-        let is_write = |name: &str| {
-            name.starts_with("camera_operator_api_requests_total{")
-                && ["create", "patch", "update", "delete"].iter().any(|verb| name.contains(&format!("verb=\"{verb}\"")))
-                && !["leases", "selfsubjectreviews", "events"]
-                    .iter()
-                    .any(|resource| name.contains(&format!("resource=\"{resource}\"")))
-        };
-        self.metrics().into_iter().filter(|(name, value)| is_write(name) && *value > 0.0).collect()
+        writes_of(self.metrics())
     }
 
     /// How many looks at objects it has finished.
     pub fn looks(&self) -> f64 {
-        let is_count = |name: &&String| name.starts_with("camera_operator_reconcile_duration_seconds_count");
-        let metrics = self.metrics();
-        metrics.keys().filter(is_count).map(|name| metrics[name]).sum()
+        looks_of(&self.metrics())
     }
 
-    /// Waits until it has looked at so many objects at least, and nothing is left to look at.
+    /// Waits until it has looked at so many objects at least, and nothing is left to look at. A look that is going on is only seen by what
+    /// it writes: whoever knows what has to come waits for that first, and then for this, to see what came too much.
     pub fn await_quiet(&self, objects: usize) {
-        let mut before = f64::NAN;
+        let mut before = None;
         wait("the operator to be quiet", || {
             let metrics = self.metrics();
             let depth: f64 = metrics
@@ -182,9 +173,12 @@ impl Operator {
                 .filter(|(name, _)| name.starts_with("camera_operator_queue_depth"))
                 .map(|(_, depth)| depth)
                 .sum();
-            let looks = self.looks();
-            let is_quiet = depth == 0.0 && looks >= objects as f64 && looks.to_bits() == before.to_bits();
-            before = looks;
+            let answers = !metrics.is_empty();
+            let looks = looks_of(&metrics);
+            let now = Some((looks, writes_of(metrics)));
+            // One that does not answer says nothing, and is not quiet.
+            let is_quiet = answers && depth == 0.0 && looks >= objects as f64 && now == before;
+            before = now;
             if !is_quiet {
                 // Changes settle for a tenth of a second; several of those without a look are quiet.
                 std::thread::sleep(std::time::Duration::from_millis(400));
@@ -209,6 +203,24 @@ impl Operator {
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
+}
+
+/// See [`Operator::looks`].
+fn looks_of(metrics: &BTreeMap<String, f64>) -> f64 {
+    let is_count = |name: &&String| name.starts_with("camera_operator_reconcile_duration_seconds_count");
+    metrics.keys().filter(is_count).map(|name| metrics[name]).sum()
+}
+
+/// See [`Operator::writes`].
+fn writes_of(metrics: BTreeMap<String, f64>) -> BTreeMap<String, f64> {
+    let is_write = |name: &str| {
+        name.starts_with("camera_operator_api_requests_total{")
+            && ["create", "patch", "update", "delete"].iter().any(|verb| name.contains(&format!("verb=\"{verb}\"")))
+            && !["leases", "selfsubjectreviews", "events"]
+                .iter()
+                .any(|resource| name.contains(&format!("resource=\"{resource}\"")))
+    };
+    metrics.into_iter().filter(|(name, value)| is_write(name) && *value > 0.0).collect()
 }
 
 impl Drop for Operator {

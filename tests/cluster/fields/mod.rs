@@ -7,55 +7,21 @@
 mod covered;
 mod edits;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use camera_operator::plan::unit::Plan;
 use serde_json::{Value, json};
 
 pub use self::covered::every_field_of_a_spec_is_edited;
 use self::edits::{Addresses, Edit, Then, cameras, outputs};
 use crate::Test;
-use crate::site::{OPERATOR, Site, wait};
+use crate::media::{agent_token, settled};
+use crate::site::{Site, wait};
 use crate::support::cluster::Cluster;
+use crate::support::manifest;
 use crate::support::target::RtmpServer;
-use crate::support::{http, manifest};
 
 pub const TESTS: &[Test] =
     &[("every_field_does_what_it_says_to_its_own_pods", every_field_does_what_it_says_to_its_own_pods)];
-
-/// A pod as its uid and restarts, by the name of its agent; `None` while some agent has no pod, or several, or does not run
-/// its plan yet.
-fn settled(site: &Site, token: &str) -> Option<BTreeMap<String, (String, u64)>> {
-    let ours = "app.kubernetes.io/managed-by=camera-operator";
-    let pods = site.cluster.list(&site.namespace, "pods", ours);
-    let mut settled = BTreeMap::new();
-    for deployment in site.cluster.list(&site.namespace, "deployments", ours) {
-        let name = deployment["metadata"]["name"].as_str()?;
-        let labels = &deployment["spec"]["selector"]["matchLabels"];
-        let is_of = |pod: &&Value| {
-            labels
-                .as_object()
-                .is_some_and(|labels| labels.iter().all(|(name, value)| pod["metadata"]["labels"][name] == *value))
-        };
-        let mut its = pods.iter().filter(is_of);
-        if deployment["spec"]["replicas"] == 0 {
-            its.next().is_none().then_some(())?;
-            continue;
-        }
-        let pod = its.next()?;
-        its.next().is_none().then_some(())?;
-        let conditions = pod["status"]["conditions"].as_array()?;
-        conditions.iter().find(|condition| condition["type"] == "Ready" && condition["status"] == "True")?;
-        let plan = site.get(&format!("configmap/{name}"))?;
-        let plan: Plan = serde_json::from_str(plan["data"]["plan.json"].as_str()?).unwrap();
-        let url = format!("http://{}:9090/v1/report", pod["status"]["podIP"].as_str()?);
-        let report = http::request("GET", &url, &[("authorization", &format!("Bearer {token}"))]).ok()?;
-        (report.status == 200 && report.json()["planHash"] == plan.hash().as_str()).then_some(())?;
-        let uid = pod["metadata"]["uid"].as_str()?.to_owned();
-        settled.insert(name.to_owned(), (uid, pod["status"]["containerStatuses"][0]["restartCount"].as_u64()?));
-    }
-    Some(settled)
-}
 
 /// What an object says of itself, in which a text is looked for.
 fn text_of(site: &Site, object: &str) -> Option<String> {
@@ -125,9 +91,7 @@ fn every_field_does_what_it_says_to_its_own_pods(cluster: &Cluster) {
         other_push: servers[1].url(),
     };
     prepare(&site, &at);
-    let audience =
-        ["create", "token", "camera-operator", "--namespace", OPERATOR, "--audience=camera-operator.dev/agent"];
-    let token = cluster.kubectl(&[&audience[..], &["--duration=2h"]].concat()).trim().to_owned();
+    let token = agent_token(cluster);
     site.await_ready(&["camera/front", "camera/side", "stream/live", "stream/pictures", "stream/out", "recording/rec"]);
 
     let rounds = cameras(&at);
