@@ -22,7 +22,7 @@ pub fn look(what: &str, program: &Program, camera: &str) -> Option<Value> {
     look_for(what, program, camera, 5)
 }
 
-/// The same, for so many seconds.
+/// The same, for so many seconds, and for longer where the picture has not moved by then as [`assert_moves`] wants it.
 pub fn look_for(what: &str, program: &Program, camera: &str, seconds: u32) -> Option<Value> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let playwright = root.join("web/node_modules/playwright-core");
@@ -51,10 +51,10 @@ pub fn look_for(what: &str, program: &Program, camera: &str, seconds: u32) -> Op
     Some(serde_json::from_slice(&output.stdout).unwrap())
 }
 
-/// The opened camera's picture moved for five seconds, and the page complained of nothing.
+/// The opened camera's picture moved, and the page complained of nothing.
 pub fn assert_moves(seen: &Value) {
     let counters: Vec<u64> = seen["counters"].as_array().unwrap().iter().filter_map(Value::as_u64).collect();
-    // Five seconds at 25 pictures a second; a busy machine shows fewer, but always later ones.
+    // Three seconds at 25 pictures a second; a busy machine shows fewer of them, but always later ones.
     assert!(counters.len() >= 25, "{seen}");
     assert!(counters.windows(2).all(|pair| pair[0] <= pair[1]), "{counters:?}");
     assert!(counters.last().unwrap() - counters[0] >= 75, "the picture moves: {counters:?}");
@@ -64,7 +64,7 @@ pub fn assert_moves(seen: &Value) {
 #[test]
 fn the_page_shows_the_tile_and_plays_the_camera() {
     let camera = Camera::start("--fps 25 --audio aac");
-    let program = Program::start(&manifest::all_of("cam", &camera.url));
+    let program = Program::start(&manifest::patient(&manifest::all_of("cam", &camera.url)));
     let Some(seen) = look("the page in a browser", &program, "cam") else { return };
     assert_moves(&seen);
 }

@@ -13,7 +13,8 @@ fn running(options: &str) -> (Camera, Tap, Program, Timestamp) {
     let mut camera = Camera::start(options);
     let tap = Tap::before(&camera);
     let begun = Timestamp::now();
-    let program = Program::start(&manifest::all_of("cam", &tap.url));
+    // Long enough that only the cut that is meant is one.
+    let program = Program::start(&manifest::stalled_after(&manifest::all_of("cam", &tap.url), "6s"));
     settle(&mut camera, &program);
     (camera, tap, program, begun)
 }
@@ -138,7 +139,7 @@ fn pictures_freeze_while_sound_goes_on() {
 fn wrong_password_then_the_right_one() {
     let mut camera = Camera::with_password("", "viewer", "the-right-one");
     let rtsp = "credentialsSecretRef: {name: door}";
-    let objects = manifest::camera_with("cam", &camera.url, rtsp)
+    let objects = manifest::patient(&manifest::camera_with("cam", &camera.url, rtsp))
         + &manifest::recording("cam-rec", "cam")
         + &manifest::hls("cam-live", "cam", "");
     let mut program = Program::start(&(manifest::credentials("door", "viewer", "a-wrong-one") + &objects));

@@ -23,9 +23,14 @@ fn record(options: &str, rtsp: &str, pictures: u64) -> (Program, Camera, Vec<Str
     }
     wait("enough pictures", || (camera.stats().frames >= pictures).then_some(()));
     let stats = camera.stats();
+    // A camera that sends is not stalled, however slow it is.
+    let stall_is_told = |program: &Program| program.log().contains("no new picture for");
+    assert!(!stall_is_told(&program), "{}", program.log());
     // A camera that freezes has sent what it has, and what has arrived is recorded when the stall is noticed.
     let sent = camera.freeze();
     program.await_ready_condition("cameras/cam", "False", &["Stalled"]);
+    // So these are the words to look for.
+    wait("the stall in the log", || stall_is_told(&program).then_some(()));
     assert!(program.terminate().success(), "{}", program.log());
     let files = program.media_files("rec");
     for file in &files {
@@ -108,7 +113,6 @@ fn one_picture_a_second() {
     let (program, _, codecs) = record("--fps 1 --key-interval 2 --audio mulaw", "", 8);
     assert_eq!(codecs, ["h264", "aac"]);
     assert_times(&program, 1.0);
-    assert!(!program.log().contains("Stalled"), "a slow camera is not a stalled one\n{}", program.log());
 }
 
 #[test]
@@ -147,18 +151,14 @@ fn sound_that_stops_holds_no_picture_back() {
     program.await_object("recordings/cam-rec");
     wait("pictures and sound", || (camera.stats().frames >= 20).then_some(()));
     camera.ask(&serde_json::json!({"do": "stopAudio"}));
-    let (begun, plays) = (camera.stats().frames, camera.stats().plays);
+    let plays = camera.stats().plays;
     // Live goes on while the sound is gone.
     let url = program.url("/live/default/cam-live/index.m3u8");
     let (_, before) = wait("a playlist", || hls::fetch(&url));
-    wait("pictures without sound", || (camera.stats().frames >= begun + 50).then_some(()));
-    let (_, after) = wait("a playlist", || hls::fetch(&url));
-    assert!(
-        after.media_sequence + after.segments.len() as u64 >= before.media_sequence + before.segments.len() as u64 + 3,
-        "{}\n{}",
-        before.text,
-        after.text
-    );
+    let newest = |playlist: &hls::Playlist| playlist.media_sequence + playlist.segments.len() as u64;
+    let (_, after) = wait("three more segments without sound", || {
+        hls::fetch(&url).filter(|(_, after)| newest(after) >= newest(&before) + 3)
+    });
     hls::assert_clean(&after, Some(&before));
     camera.ask(&serde_json::json!({"do": "startAudio"}));
     let back = camera.stats().frames;

@@ -73,7 +73,7 @@ fn low_latency_hls_over_one_http2_connection() {
         "{segmentDuration: 6s, playlistSegments: 6, lowLatency: true, partDuration: 400ms}",
     );
     let certified = Certified::new();
-    let manifests = manifest::camera("cam", &camera.url) + &stream;
+    let manifests = manifest::patient(&manifest::camera("cam", &camera.url)) + &stream;
     let mut program =
         Program::prepare(&manifests, None, &[]).with_certificate(&certified.certificate(), &certified.key());
     program.run();
@@ -198,7 +198,7 @@ fn what_is_wrong_with_a_certificate_is_said_in_words_that_help() {
 fn the_page_plays_over_http2() {
     let camera = Camera::start("--fps 25 --audio aac");
     let certified = Certified::new();
-    let mut program = Program::prepare(&manifest::all_of("cam", &camera.url), None, &[])
+    let mut program = Program::prepare(&manifest::patient(&manifest::all_of("cam", &camera.url)), None, &[])
         .with_certificate(&certified.certificate(), &certified.key());
     program.run();
     program.await_ready();

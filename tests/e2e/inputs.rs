@@ -28,14 +28,18 @@ enum Output {
     MotionJpeg,
 }
 
+/// The camera: whoever sends its pictures may be held up for some seconds, and only what is meant is a stall.
+fn source_of(source: &str) -> String {
+    manifest::stalled_after(&manifest::camera_from("cam", source), "6s")
+}
+
 impl Input {
     fn start(camera: Camera, peer: Peer, source: &str, secrets: &str, output: Output) -> Self {
         let stream = match output {
             Output::Hls => manifest::hls("cam-live", "cam", ""),
             Output::MotionJpeg => manifest::mjpeg("cam-live", "cam"),
         };
-        let manifests =
-            manifest::camera_from("cam", source) + &stream + &manifest::recording("cam-rec", "cam") + secrets;
+        let manifests = source_of(source) + &stream + &manifest::recording("cam-rec", "cam") + secrets;
         let program = Program::start(&manifests);
         Self { camera, peer, program, output }
     }
@@ -169,9 +173,7 @@ fn motion_jpeg(authentication: &str) {
     let peer = peer::web_camera(&camera.url, folder.path(), Some((authentication, user, &password)));
     let url = format!("http://127.0.0.1:{}/live.mjpeg", peer.port);
     let source = format!("http: {{url: \"{url}\", credentialsSecretRef: {{name: door}}}}");
-    let objects = manifest::camera_from("cam", &source)
-        + &manifest::mjpeg("cam-live", "cam")
-        + &manifest::recording("cam-rec", "cam");
+    let objects = source_of(&source) + &manifest::mjpeg("cam-live", "cam") + &manifest::recording("cam-rec", "cam");
     let program = Program::start(&(objects.clone() + &manifest::credentials("door", user, "a-wrong-one")));
     let (_, _, message) = program.await_ready_condition("cameras/cam", "False", &["CredentialRefused"]);
     assert!(!message.contains("a-wrong-one") && !message.contains(user), "{message}");
@@ -215,11 +217,8 @@ fn live_playlist() -> (Input, tempfile::TempDir) {
     let camera = Camera::start("--audio aac");
     let folder = tempfile::tempdir().unwrap();
     let peer = peer::hls_server(&camera.url, folder.path());
-    // Segments of a second come late on a busy machine.
     let source = format!("hls: {{url: \"http://127.0.0.1:{}/live.m3u8\"}}", peer.port);
-    let manifests = manifest::stalled_after(&manifest::camera_from("cam", &source), "6s")
-        + &manifest::hls("cam-live", "cam", "")
-        + &manifest::recording("cam-rec", "cam");
+    let manifests = source_of(&source) + &manifest::hls("cam-live", "cam", "") + &manifest::recording("cam-rec", "cam");
     (Input { camera, peer, program: Program::start(&manifests), output: Output::Hls }, folder)
 }
 
@@ -349,9 +348,7 @@ fn srt_with_a_passphrase() {
         peer.port
     );
     let wrong = manifest::secret("door", &[("phrase", "a-wrong-phrase-of-some-length")]);
-    let objects = manifest::camera_from("cam", &source)
-        + &manifest::hls("cam-live", "cam", "")
-        + &manifest::recording("cam-rec", "cam");
+    let objects = source_of(&source) + &manifest::hls("cam-live", "cam", "") + &manifest::recording("cam-rec", "cam");
     let program = Program::start(&(objects.clone() + &wrong));
     let (_, reason, message) = wait("a verdict on the wrong passphrase", || {
         program.condition("cameras/cam", "Ready").filter(|(_, reason, _)| reason != "Connecting" && reason != "Pending")

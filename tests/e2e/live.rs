@@ -7,7 +7,7 @@ use crate::support::{hls, judge, manifest, wait};
 #[test]
 fn camera_to_hls() {
     let mut camera = Camera::start("--audio aac");
-    let program = Program::start(&manifest::all_of("cam", &camera.url));
+    let program = Program::start(&manifest::patient(&manifest::all_of("cam", &camera.url)));
     program.await_object("streams/cam-live");
     let url = program.url("/live/default/cam-live/index.m3u8");
     let (answer, first) =
@@ -59,7 +59,7 @@ fn low_latency_hls_by_the_book() {
         "cam",
         "{segmentDuration: 2s, playlistSegments: 6, lowLatency: true, partDuration: 400ms}",
     );
-    let program = Program::start(&(manifest::camera("cam", &camera.url) + &stream));
+    let program = Program::start(&manifest::patient(&(manifest::camera("cam", &camera.url) + &stream)));
     let url = program.url("/live/default/live/index.m3u8");
     let (_, playlist) = wait("two segments and parts", || {
         hls::fetch(&url).filter(|(_, playlist)| playlist.segments.len() >= 2 && playlist.text.contains("#EXT-X-PART:"))

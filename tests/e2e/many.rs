@@ -81,6 +81,8 @@ fn two_hundred_cameras_do_not_disturb_one_another() {
     let count = |method: &str| good.seen.lock().unwrap().requests.iter().filter(|request| *request == method).count();
     assert_eq!(count("PLAY"), GOOD, "one session each, from the beginning");
     assert!(program.terminate().success());
+    // What the program has sent last is still to be read, by a thread of this process.
+    wait("each session is ended", || (count("TEARDOWN") >= GOOD).then_some(()));
     assert_eq!(count("TEARDOWN"), GOOD);
     for number in (0..GOOD).step_by(RECORDED) {
         let files = program.media_files(&format!("rec-{number}"));

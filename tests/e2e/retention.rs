@@ -1,5 +1,6 @@
 //! Retention, end to end: what the preview says is what goes, on demand and on schedule, and both are told.
 
+use std::fs;
 use std::path::PathBuf;
 
 use jiff::{SignedDuration, Timestamp};
@@ -7,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::support::camera::Camera;
 use crate::support::clock::Clock;
 use crate::support::program::Program;
-use crate::support::{http, manifest, wait};
+use crate::support::{http, judge, manifest, wait};
 
 fn frames(camera: &mut Camera, more: u64) {
     let now = camera.stats().frames;
@@ -17,10 +18,19 @@ fn frames(camera: &mut Camera, more: u64) {
 #[test]
 fn retention_deletes_what_its_preview_said() {
     let mut camera = Camera::start("--noise --bit-rate 4000");
-    let recording = manifest::recording_with("rec", "cam", "retention: {maxSize: 6Mi}");
-    let program = Program::start(&(manifest::camera("cam", &camera.url) + &recording));
+    // A file of 10 s has 4.8 MiB. Three of them and the begun one are too much, two and the begun one too, and one leaves room for
+    // 4.2 MiB (nearly 9 s) of the begun one; and that does not grow while the camera sends nothing.
+    let recording = manifest::recording_with("rec", "cam", "retention: {maxSize: 9Mi}");
+    let begun = Timestamp::now();
+    let program = Program::start(&(manifest::patient(&manifest::camera("cam", &camera.url)) + &recording));
     program.await_object("recordings/rec");
     wait("four files", || (program.media_files("rec").len() >= 4).then_some(()));
+    let sent = camera.freeze();
+    wait("all that was sent is written, but for a picture that may wait for the next", || {
+        let newest = program.media_files("rec").pop()?;
+        let written = judge::counters(newest.to_str().unwrap()).pop()??;
+        (written + 1 >= sent).then_some(())
+    });
     let (before, preview) = wait("a preview that stands still", || {
         let before = program.media_files("rec");
         let preview = program.json("/api/v1/namespaces/default/recordings/rec/retention/preview");
@@ -38,10 +48,11 @@ fn retention_deletes_what_its_preview_said() {
     assert_eq!(before.last().map(|path| path.exists()), Some(true), "the file that is being written stays");
     let gaps = program.json(&format!(
         "/api/v1/namespaces/default/recordings/rec/coverage?from={:.3}&to={:.3}",
-        Timestamp::now() - SignedDuration::from_secs(60),
+        begun,
         Timestamp::now()
     ));
     assert!(gaps["gaps"].to_string().contains("Deleted"), "{gaps:#}");
+    camera.unfreeze();
     frames(&mut camera, 20);
     program.await_object("recordings/rec");
     // Another origin's page may not do that.
@@ -74,8 +85,17 @@ fn retention_runs_on_schedule_and_deletes_what_its_preview_said() {
     // From here on nothing is added, so that a preview holds until the run.
     program.write_manifests(&objects("suspend: true"));
     program.await_ready_condition("recordings/rec", "False", &["Suspended"]);
+    let mut size = 0;
+    wait("the newest file is closed and stands still", || {
+        let newest = program.media_files("rec").pop()?;
+        let (index, name) = (newest.with_file_name("playlist.m3u8"), newest.file_name()?.to_str()?);
+        let before = std::mem::replace(&mut size, newest.metadata().ok()?.len());
+        let index = fs::read_to_string(index).ok()?;
+        let entry = index.lines().find(|line| line.contains(&format!("NAME=\"{name}\"")))?;
+        let closed = entry.contains("CLOSED=YES") && entry.contains(&format!(",BYTES={size},"));
+        (closed && size == before).then_some(())
+    });
     assert!(program.object("archives/default").unwrap()["status"]["retention"].is_null(), "it has not run yet");
-    clock.show("2031-05-05T10:29:50Z");
     let before = program.media_files("rec");
     let preview = program.json("/api/v1/namespaces/default/archives/default/retention/preview");
     let lines = preview["deletions"].as_array().unwrap();
@@ -85,6 +105,8 @@ fn retention_runs_on_schedule_and_deletes_what_its_preview_said() {
     assert!(lines.iter().all(|line| line["reason"] == "MaxSize"), "{preview:#}");
     assert!(foretold.iter().all(|file| file.exists()), "a preview deletes nothing");
 
+    // Not before all this was looked at: the run comes ten seconds later.
+    clock.show("2031-05-05T10:29:50Z");
     let status = wait("the run on schedule is told", || {
         let status = program.object("archives/default")?["status"]["retention"].clone();
         (!status.is_null()).then_some(status)

@@ -41,6 +41,12 @@ impl Clock {
         self.set(at.parse::<Timestamp>().unwrap().duration_since(Timestamp::now()));
     }
 
+    /// What it shows now.
+    pub fn now(&self) -> Timestamp {
+        let ahead = fs::read_to_string(self.file()).unwrap().trim().parse().unwrap();
+        Timestamp::now() + SignedDuration::from_secs(ahead)
+    }
+
     /// What the program needs in its environment.
     pub fn environment(&self) -> Vec<(String, String)> {
         [

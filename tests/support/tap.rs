@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::camera::Camera;
-use super::judge;
+use super::{free_port, judge, wait};
 
 /// What one connection passed on to the program.
 #[derive(Default)]
@@ -32,8 +32,9 @@ pub struct Tap {
 impl Tap {
     /// Listens in front of a camera.
     pub fn before(camera: &Camera) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
+        // Not one of those that the kernel gives to whoever asks: while it is closed, nobody else may get it.
+        let port = free_port();
+        let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
         let url = camera.url.replace(&format!(":{}", camera.port), &format!(":{port}"));
         let mut tap = Self { url, port, camera: camera.port, connections: Arc::default(), listening: None };
         tap.listen(listener);
@@ -65,13 +66,13 @@ impl Tap {
         if let Some(listening) = self.listening.take() {
             listening.store(false, Ordering::Relaxed);
             // The thread lets the port go when it looks next.
-            super::wait("a free port", || TcpListener::bind(("127.0.0.1", self.port)).ok());
+            wait("a free port", || TcpListener::bind(("127.0.0.1", self.port)).ok());
         }
     }
 
     /// Listens again after [`Self::close`].
     pub fn open(&mut self) {
-        let listener = super::wait("the port", || TcpListener::bind(("127.0.0.1", self.port)).ok());
+        let listener = wait("the port", || TcpListener::bind(("127.0.0.1", self.port)).ok());
         self.listen(listener);
     }
 
@@ -83,8 +84,10 @@ impl Tap {
     /// The counters of the pictures that arrived whole before the program gave their session up, in the order of connections;
     /// those that came before the first key frame of a connection cannot be decoded and are not counted.
     pub fn counters(&self) -> Vec<u32> {
-        let connections = self.connections.lock().unwrap();
-        connections.iter().flat_map(|passed| counters(&passed.lock().unwrap().bytes)).collect()
+        // Judged only when no lock is held any more: the relay goes on meanwhile.
+        let connections = self.connections.lock().unwrap().clone();
+        let passed: Vec<Vec<u8>> = connections.iter().map(|passed| passed.lock().unwrap().bytes.clone()).collect();
+        passed.iter().flat_map(|bytes| counters(bytes)).collect()
     }
 }
 
