@@ -748,7 +748,7 @@ mod tests {
             bench.picture(number, if number == 0 { KEY } else { DELTA }).expect("carried");
         }
         assert!(bench.frames().is_empty(), "it is 1.6 s late");
-        bench.assembly.audio_header(&bench.tracks[1..].to_vec()).expect("carried");
+        bench.assembly.audio_header(&bench.tracks[1..]).expect("carried");
         bench.sound(70);
         assert!(bench.frames().iter().all(|frame| frame.generation == 0) && bench.frames().len() == 41);
         assert_eq!(bench.assembly.deadline(), None);
