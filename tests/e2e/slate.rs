@@ -11,8 +11,8 @@ use crate::support::target::RtmpServer;
 use crate::support::{PATIENCE, hls, judge, manifest, picture, wait};
 
 pub const KEY: &str = "mango-4711-quince-0815";
-/// Slates are counted, and a busy machine may keep a camera from sending for a second.
-const FALLBACK: &str = "fallback: {after: 2s, text: Back soon}";
+/// Slates are counted, and a busy machine may keep a camera from sending for seconds.
+pub const FALLBACK: &str = "fallback: {after: 4s, text: Back soon}";
 
 /// How a camera goes, and how it comes back.
 type Cut = (fn(&mut Camera), fn(&mut Camera));
@@ -98,6 +98,15 @@ pub fn assert_in_turn(shown: &[Shown], cuts: usize) {
     assert!(counters.windows(2).all(|pair| pair[0] < pair[1]), "{counters:?}");
 }
 
+/// How many files at the beginning have no sound, although the camera has: one at most. Sound that comes for the first time later than
+/// the program waits for it makes another configuration, from which on it is everywhere.
+pub fn before_the_sound(files: &[PathBuf]) -> usize {
+    let codecs: Vec<Vec<String>> = files.iter().map(|file| judge::codecs(file.to_str().unwrap())).collect();
+    let without = usize::from(codecs[0] == ["h264"]);
+    assert!(codecs[without..].iter().all(|codecs| *codecs == ["h264", "aac"]), "{codecs:?}");
+    without
+}
+
 #[test]
 fn hls_goes_on_with_a_slate_that_no_recording_holds() {
     let mut camera = Camera::start("--audio aac");
@@ -137,10 +146,8 @@ fn hls_goes_on_with_a_slate_that_no_recording_holds() {
     let (_, playlist) = hls::fetch(&url).unwrap();
     assert!(playlist.segments.len() < 60, "all of it is there");
     let files = hls::download_all(&playlist.segments, folder.path());
-    for file in &files {
-        judge::assert_decodes(file);
-        assert_eq!(judge::codecs(file.to_str().unwrap()), ["h264", "aac"], "silence beside the slate");
-    }
+    files.iter().for_each(|file| judge::assert_decodes(file));
+    assert!(files.len() > 2 * CUTS.len() + before_the_sound(&files), "silence beside the slate");
     assert_in_turn(&shown(&files), CUTS.len());
     // Times go on, without an overlap.
     let times: Vec<(f64, f64)> = playlist
@@ -354,7 +361,7 @@ fn a_camera_that_was_never_there_has_a_slate_of_its_own_size() {
     assert_eq!(sizes, [1280, 320]);
     assert!(matches!(shown(&files)[..], [Shown::Slate(_), Shown::Camera(_)]));
     assert!(program.terminate().success());
-    assert!(program.left_behind().is_empty());
+    wait("no process is left behind", || program.left_behind().is_empty().then_some(()));
 }
 
 /// An image of one's own, of a colour that neither the camera nor the card has. Another one takes its place, while it is shown and
@@ -362,7 +369,7 @@ fn a_camera_that_was_never_there_has_a_slate_of_its_own_size() {
 #[test]
 fn an_image_is_shown_instead_of_the_card() {
     let mut camera = Camera::start("");
-    let fallback = "fallback: {after: 2s, image: {configMapRef: {name: slate, key: slate.png}}}";
+    let fallback = "fallback: {after: 4s, image: {configMapRef: {name: slate, key: slate.png}}}";
     let objects = manifest::camera("cam", &camera.url) + &live(fallback);
     let mut program = Program::prepare(&objects, None, &[]);
     let image = program.data().parent().unwrap().join("slate.png");

@@ -3,14 +3,17 @@
 
 use std::time::{Duration, Instant};
 
-use crate::slate::{KEY, Shown, assert_in_turn, await_reason, go_and_come_back, shown, status};
+use crate::slate::{FALLBACK, KEY, Shown, assert_in_turn, await_reason, go_and_come_back, shown, status};
 use crate::support::camera::Camera;
 use crate::support::program::Program;
 use crate::support::target::{RtmpServer, Sink};
 use crate::support::{judge, manifest, wait};
 
-/// Switches are counted, and a busy machine may keep a camera from sending for a second.
-const FALLBACK: &str = "fallback: {after: 2s, text: Back soon}";
+/// Switches are counted, and a busy machine may keep a camera from sending for seconds; but there are many of them.
+const MANY: &str = "fallback: {after: 3s, text: Back soon}";
+
+/// Why a session does not come about, or ends, that is the target's doing.
+const TARGETS_OWN: [&str; 5] = ["TargetUnreachable", "TargetBusy", "PushRefused", "PushStalled", "PushEnded"];
 
 fn pushed(camera: &Camera, server: &RtmpServer, spec: &str) -> String {
     manifest::camera("cam", &camera.url)
@@ -69,7 +72,8 @@ fn come_back(camera: &mut Camera, way: usize) {
     }
 }
 
-/// Switches so often, and looks at what the server has got of it.
+/// Switches so often, in each way and at last in the first, and looks at what the server has got of it: what was held up would burst
+/// into the end of what is measured.
 fn dozens_of_switches(options: &str, spec: &str, cuts: usize) {
     let server = RtmpServer::start(KEY);
     let mut camera = Camera::start(options);
@@ -77,6 +81,7 @@ fn dozens_of_switches(options: &str, spec: &str, cuts: usize) {
     program.await_object("streams/cam-push");
     await_more(&server, 10_000);
     let arrived = || Some(judge::duration(server.recorded()[0].to_str().unwrap())).filter(|seconds| *seconds > 0.0);
+    assert_eq!(cuts % 4, 1, "a camera that is killed comes back without what it has made before");
     let (before, begun) = (wait("a file that can be read", arrived), Instant::now());
     for way in 0..cuts {
         go(&mut camera, way);
@@ -98,13 +103,13 @@ fn dozens_of_switches(options: &str, spec: &str, cuts: usize) {
 
 #[test]
 fn one_session_outlives_dozens_of_switches() {
-    dozens_of_switches("--fps 10 --audio aac", FALLBACK, 24);
+    dozens_of_switches("--fps 10 --audio aac", MANY, 25);
 }
 
 #[test]
 fn one_encoder_and_one_session_outlive_many_switches() {
-    let spec = format!("video: {{codec: H264, bitRate: 600k, preset: UltraFast, threads: 1}}\n{FALLBACK}");
-    dozens_of_switches("--fps 10 --codec h265 --audio aac", &spec, 8);
+    let spec = format!("video: {{codec: H264, bitRate: 600k, preset: UltraFast, threads: 1}}\n{MANY}");
+    dozens_of_switches("--fps 10 --codec h265 --audio aac", &spec, 9);
 }
 
 /// 25 pictures a second become two, then one every eight seconds, then they come in bursts.
@@ -112,7 +117,8 @@ fn one_encoder_and_one_session_outlive_many_switches() {
 fn a_camera_that_slows_down_is_shown_as_long_as_its_pictures_come() {
     let server = RtmpServer::start(KEY);
     let mut camera = Camera::start("--fps 25 --audio aac");
-    let mut program = Program::start(&manifest::patient(&pushed(&camera, &server, FALLBACK)));
+    let fallback = "fallback: {after: 2s, text: Back soon}";
+    let mut program = Program::start(&manifest::patient(&pushed(&camera, &server, fallback)));
     program.await_object("streams/cam-push");
     await_more(&server, 10_000);
     let await_pictures = |camera: &mut Camera, more: u64| {
@@ -121,7 +127,9 @@ fn a_camera_that_slows_down_is_shown_as_long_as_its_pictures_come() {
     };
     camera.slow(12);
     await_pictures(&mut camera, 8);
-    assert_eq!(program.metric("stream_slates_total"), 0, "two a second are no reason for a slate");
+    // Read in this order, so that no pause is missed that has had a slate.
+    let slates = program.metric("stream_slates_total");
+    assert!(slates <= camera.stats().pauses, "two a second are no reason for a slate");
     // A picture every eight seconds, and the next key frame in minutes. The first comes sooner; unless that is missed for two seconds, the
     // second is, for thrice as long as the first took.
     camera.slow(200);
@@ -132,7 +140,7 @@ fn a_camera_that_slows_down_is_shown_as_long_as_its_pictures_come() {
     await_more(&server, 10_000);
     let slates = program.metric("stream_slates_total");
     // At its key frame, one in 25 pictures, it may have been back before it was known how rare its pictures are now.
-    assert!((1..=2).contains(&slates), "{slates}");
+    assert!((1..=2 + camera.stats().pauses).contains(&slates), "{slates}");
     // Pauses a little shorter and a little longer than it takes until the slate is due.
     for millis in [1700, 2300, 1800, 2500, 1900, 2200] {
         camera.hold();
@@ -178,8 +186,18 @@ fn a_slate_that_does_not_fit_has_a_session_of_its_own() {
     };
     more();
     go_and_come_back(&mut camera, &program, more);
-    assert_eq!(program.metric("push_sessions_total"), 3, "the camera's, the slate's, the camera's");
-    assert_eq!(program.metric("push_reconnects_total"), 2);
+    let sessions = (program.metric("push_sessions_total"), program.metric("push_reconnects_total"));
+    let told = program.get("/api/v1/namespaces/default/streams/cam-push/logs").text();
+    let changes = told.matches("another session with the target; begun again").count();
+    assert_eq!(changes, 2, "the camera's, the slate's, the camera's: {told}");
+    // A target that takes one caller at a time may not have noticed that the last one is gone when the next one calls.
+    let log = program.log();
+    let ends: Vec<&str> =
+        log.lines().filter(|line| line.contains("cam-push") && line.contains("Reconnecting")).collect();
+    let its_own = |line: &&str| TARGETS_OWN.iter().any(|reason| line.contains(reason));
+    assert!(ends.iter().all(its_own), "{ends:?}");
+    assert!(sessions.0 >= 3 && sessions.1 + 1 >= sessions.0, "{sessions:?}");
+    assert!(sessions == (3, 2) || !ends.is_empty(), "{sessions:?} without a reason: {log}");
     assert!(program.condition("streams/cam-push", "NotSeamless").is_some());
     assert!(program.terminate().success());
     let kept = sink.kept().remove(0);

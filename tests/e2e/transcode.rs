@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::browser::chromium;
+use crate::slate::before_the_sound;
 use crate::support::camera::Camera;
 use crate::support::hls::{self, Playlist};
 use crate::support::http;
@@ -21,6 +22,11 @@ const THREE: &str = "{segmentDuration: 2s, renditions: [{name: full, width: 320,
 
 fn stream(hls: &str, video: &str) -> String {
     manifest::hls("live", "cam", hls) + &format!("  video: {video}\n")
+}
+
+/// A camera that is killed at most, which is noticed at once; that a busy machine keeps it from sending is no reason to leave it.
+fn patient(camera: &Camera) -> String {
+    manifest::patient(&manifest::camera("cam", &camera.url))
 }
 
 fn playlist(program: &Program, path: &str, segments: usize) -> Playlist {
@@ -55,7 +61,7 @@ fn look(playlist: &Playlist) -> (String, u64, u64, Vec<u32>) {
 #[test]
 fn hls_is_encoded_and_goes_on_over_cuts_of_the_camera_and_the_end_of_the_encoder() {
     let mut camera = Camera::start("--audio aac --b-frames 2");
-    let mut program = Program::start(&(manifest::camera("cam", &camera.url) + &stream("{segmentDuration: 2s}", FAST)));
+    let mut program = Program::start(&(patient(&camera) + &stream("{segmentDuration: 2s}", FAST)));
     program.await_object("streams/live");
     let first = playlist(&program, "index.m3u8", 3);
     hls::assert_clean(&first, None);
@@ -66,7 +72,7 @@ fn hls_is_encoded_and_goes_on_over_cuts_of_the_camera_and_the_end_of_the_encoder
     judge::assert_whole(&counters, &camera.stats().skips);
     let folder = tempfile::tempdir().unwrap();
     let files = hls::download_all(&first.segments, folder.path());
-    assert_eq!(judge::codecs(files[0].to_str().unwrap()), ["h264", "aac"]);
+    assert!(files.len() > before_the_sound(&files), "{}", first.text);
 
     let pid = encoder(&mut program);
     camera.kill();
@@ -93,14 +99,14 @@ fn hls_is_encoded_and_goes_on_over_cuts_of_the_camera_and_the_end_of_the_encoder
     hls::assert_clean(&third, Some(&second));
     assert_ne!(encoder(&mut program), pid);
     assert!(program.terminate().success(), "{}", program.log());
-    assert_eq!(program.left_behind(), Vec::<u32>::new());
+    wait("no process is left behind", || program.left_behind().is_empty().then_some(()));
 }
 
 #[test]
 fn motion_jpeg_and_another_size_become_hls() {
     let camera = Camera::start("--codec mjpeg --fps 5");
     let video = "{codec: H264, width: 160, framesPerSecond: 10, keyFrameInterval: 1s, encoder: NVENC}";
-    let program = Program::start(&(manifest::camera("cam", &camera.url) + &stream("{segmentDuration: 1s}", video)));
+    let program = Program::start(&(patient(&camera) + &stream("{segmentDuration: 1s}", video)));
     program.await_object("streams/live");
     let playlist = playlist(&program, "index.m3u8", 3);
     hls::assert_clean(&playlist, None);
@@ -118,7 +124,7 @@ fn motion_jpeg_and_another_size_become_hls() {
 #[test]
 fn renditions_are_decoded_once_and_cut_at_the_same_moments() {
     let camera = Camera::start("--fps 25 --audio aac");
-    let mut program = Program::start(&(manifest::camera("cam", &camera.url) + &stream(THREE, FAST)));
+    let mut program = Program::start(&(patient(&camera) + &stream(THREE, FAST)));
     program.await_object("streams/live");
     let names = ["full", "half", "small"];
     let sizes = [(320, 240), (214, 160), (160, 120)];
@@ -196,7 +202,7 @@ fn play(program: &Program, sizes: [(u64, u64); 3]) {
 fn h265_is_pushed_as_h264_in_one_session_over_cuts_of_the_camera() {
     let server = RtmpServer::start("mango");
     let mut camera = Camera::start("--codec h265");
-    let manifests = manifest::camera("cam", &camera.url)
+    let manifests = patient(&camera)
         + &manifest::recording("cam-rec", "cam")
         + &manifest::push(
             "cam-push",
@@ -233,7 +239,7 @@ fn the_slate_goes_through_the_same_encoder() {
     let mut camera = Camera::start("--codec h265");
     let spec = format!("video: {FAST}\nfallback: {{after: 1s}}");
     let key = "streamKeySecretRef: {name: target, key: key}";
-    let manifests = manifest::camera("cam", &camera.url)
+    let manifests = patient(&camera)
         + &manifest::push("cam-push", "cam", &server.url(), key, &spec)
         + &manifest::secret("target", &[("key", "mango")]);
     let mut program = Program::start(&manifests);
@@ -268,9 +274,10 @@ fn sound(playlist: &Playlist) -> (String, String, f64, u32) {
     hls::assert_clean(playlist, None);
     let folder = tempfile::tempdir().unwrap();
     let files = hls::download_all(&playlist.segments, folder.path());
-    assert_eq!(files.len(), 1, "{}", playlist.text);
-    judge::assert_decodes(&files[0]);
-    let input = files[0].to_str().unwrap();
+    files.iter().for_each(|file| judge::assert_decodes(file));
+    let at = before_the_sound(&files);
+    assert_eq!(files.len(), at + 1, "{}", playlist.text);
+    let input = files[at].to_str().unwrap();
     let track = judge::streams(input).into_iter().find(|it| it["codec_type"] == "audio").unwrap();
     let text = |field: &str| track[field].as_str().unwrap_or_default().to_owned();
     let packets = judge::packets(input, "a");
@@ -289,7 +296,7 @@ fn sound_of_hls_is_encoded_and_stays_with_its_pictures() {
     let hls = "{segmentDuration: 1s, playlistSegments: 30}";
     let named = |name: &str, more: &str| manifest::hls(name, "cam", hls) + more;
     let program = Program::start(
-        &(manifest::camera("cam", &camera.url)
+        &(patient(&camera)
             + &named("copied", "")
             + &named("sound", "  audio: {codec: AAC, bitRate: 40k}\n")
             + &named("both", &format!("  video: {FAST}\n  audio: {{codec: AAC, bitRate: 24k}}\n"))),
@@ -327,7 +334,7 @@ fn encoded_sound_goes_on_over_a_slate() {
     let mut camera = Camera::start("--fps 25 --audio aac");
     let stream = manifest::hls("live", "cam", "{segmentDuration: 1s, playlistSegments: 30}")
         + "  audio: {codec: AAC, bitRate: 40k}\n  fallback: {after: 2s}\n";
-    let program = Program::start(&(manifest::camera("cam", &camera.url) + &stream));
+    let program = Program::start(&(patient(&camera) + &stream));
     program.await_object("streams/live");
     playlist(&program, "index.m3u8", 3);
     camera.kill();
@@ -343,11 +350,11 @@ fn encoded_sound_goes_on_over_a_slate() {
     hls::assert_clean(&whole, None);
     let folder = tempfile::tempdir().unwrap();
     let files = hls::download_all(&whole.segments, folder.path());
-    assert!(files.len() >= 3, "camera, slate, camera: {}", whole.text);
-    for file in &files {
-        judge::assert_decodes(file);
+    files.iter().for_each(|file| judge::assert_decodes(file));
+    let at = before_the_sound(&files);
+    assert!(files.len() >= at + 3, "camera, slate, camera: {}", whole.text);
+    for file in &files[at..] {
         let input = file.to_str().unwrap();
-        assert_eq!(judge::codecs(input), ["h264", "aac"], "{}", whole.text);
         let (pictures, sound) = (judge::packets(input, "v"), judge::packets(input, "a"));
         let ends = |packets: &[judge::Packet]| packets.last().map_or(0.0, |last| last.pts + last.duration);
         assert!(
@@ -364,7 +371,7 @@ fn a_clip_is_encoded_smaller_than_the_camera_sends_it() {
     let video = "{codec: H264, preset: UltraFast, threads: 1, height: 120}";
     let clip = manifest::clip("clip", "cam", "6s") + &format!("  video: {video}\n");
     let copy = manifest::recording("cam-rec", "cam");
-    let program = Program::start(&(manifest::camera("cam", &camera.url) + &clip + &copy));
+    let program = Program::start(&(patient(&camera) + &clip + &copy));
     wait("the clip", || program.condition("recordings/clip", "Complete").filter(|(status, ..)| status == "True"));
     let answer = http::get(&program.url("/recordings/default/clip/clip.mp4")).unwrap();
     assert_eq!(answer.status, 200, "{}", answer.text());
@@ -388,7 +395,7 @@ fn an_encoder_that_is_too_slow_says_so_until_it_keeps_up() {
     // What waits in a pipe is a fraction of a second of this.
     let mut camera = Camera::start("--fps 25 --width 640 --height 480 --noise --bit-rate 3000 --audio aac");
     let buffer = "\n  buffer: {duration: 2s}";
-    let cam = manifest::camera("cam", &camera.url).replacen("\nspec:", &format!("\nspec:{buffer}"), 1);
+    let cam = patient(&camera).replacen("\nspec:", &format!("\nspec:{buffer}"), 1);
     let mut program = Program::start(&(cam + &stream("{segmentDuration: 2s}", FAST)));
     program.await_object("streams/live");
     let pid = encoder(&mut program);

@@ -26,7 +26,8 @@ async fn a_synthetic_camera() {
     let mut seen = Seen::default();
     seen.read(&mut reader, &unit, "pictures with sound", enough(40, 60)).await;
     seen.check();
-    let keys = seen.video().iter().filter(|frame| frame.is_video_key()).count();
+    // When enough sound is there, there may be more pictures.
+    let keys = seen.video().iter().take(40).filter(|frame| frame.is_video_key()).count();
     assert!((2..=4).contains(&keys), "{keys} key frames in 40 pictures");
     assert!(!unit.log().contains("ffmpeg:"), "{}", unit.log());
     let (pictures, complaints) = seen.decode();

@@ -14,11 +14,12 @@ one JSON line as its answer; the end of standard input ends the process.
     {"do": "freeze"} / {"do": "unfreeze"}         no more pictures; sound goes on
     {"do": "slow", "every": 12}                   only every twelfth picture; 1 for all of them
     {"do": "hold"} / {"do": "release"}            keeps what it makes, and sends it all at once
+    {"do": "pause"}                               this process is going to be stopped: what it misses meanwhile is left out
     {"do": "stopAudio"} / {"do": "startAudio"}    no more sound packets; pictures go on
     {"do": "resolution", "width": 640, "height": 480}
     {"do": "password", "password": "…"}           of connections from now on
     {"do": "disconnect"}                          closes every connection
-    {"do": "refuse", "on": true}                  new DESCRIBEs are answered 404 while it is on
+    {"do": "refuse", "on": true}                  new DESCRIBEs are answered 404 while it is on (--refuse: from the beginning)
 """
 
 import argparse
@@ -42,8 +43,11 @@ from gi.repository import GLib, Gst, GstRtsp, GstRtspServer  # noqa: E402
 CELL = 16
 COLUMNS = 20
 WHITE, BLACK, GREY = 235, 16, 96
-# A longer pause of this process (SIGSTOP) is not made up for in a burst; shorter ones (a busy machine) are.
-LONGEST_CATCH_UP = 1.5
+# A longer pause of this process is not made up for in a burst: of one that was announced (SIGSTOP), and of any other, which a
+# busy machine makes. The server gives up a client for which more than ten seconds wait.
+ANNOUNCED_PAUSE, LONGEST_CATCH_UP = 1.5, 8.0
+# Pictures and sound keep the monotonic clock, so that a step of the wall clock moves nothing.
+WALL_CLOCK = time.time() - time.monotonic()
 AUDIO_RATE = {"aac": 48000, "opus": 48000, "mulaw": 8000, "alaw": 8000, "pcm": 48000}
 
 
@@ -93,15 +97,17 @@ class Feed:
         self.silent_probe = False
 
     def time_of(self, seconds):
-        """Running time of the pipeline, in ns, for an instant of the ticker's clock."""
+        """Running time of the pipeline, in ns, for an instant of the ticker's clock; nothing before its beginning."""
         if self.offset is None:
             clock = self.video.get_clock()
             # The pipeline hands out its clock before its base time; both stand once its elements play.
             if clock is None or self.video.get_state(0)[1] != Gst.State.PLAYING:
                 return None
             running = clock.get_time() - self.video.get_base_time()
-            self.offset = running - int(seconds * Gst.SECOND)
-        return max(0, int(seconds * Gst.SECOND) + self.offset)
+            # Not by the instant that is asked for: a ticker that is catching up is behind.
+            self.offset = running - int((time.monotonic() + WALL_CLOCK) * Gst.SECOND)
+        at = int(seconds * Gst.SECOND) + self.offset
+        return at if at >= 0 else None
 
 
 class Camera:
@@ -115,11 +121,15 @@ class Camera:
         self.every = 1
         self.held = None
         self.silent = options.silent_audio
-        self.refuse = False
+        self.refuse = options.refuse
+        # Of the pictures and of the sound: whether the next pause was announced.
+        self.pausing = {"pictures": False, "sound": False}
         self.connections = self.total_connections = self.plays = self.describes = 0
         self.frames = 0
         self.first_counter = self.last_counter = None
         self.skips = []
+        self.pauses = 0
+        self.key_due = False
         self.server = GstRtspServer.RTSPServer()
         self.server.set_address(options.address)
         self.server.set_service(str(options.port))
@@ -281,24 +291,34 @@ class Camera:
 
     # -- the pictures and the sound -----------------------------------------------------------------------------------
 
+    def is_pause(self, of, late):
+        """Whether what is late by so many seconds is left out."""
+        if late <= (ANNOUNCED_PAUSE if self.pausing[of] else LONGEST_CATCH_UP):
+            return False
+        self.pausing[of] = False
+        return True
+
     def tick_for_ever(self):
         """One turn for each frame interval of the wall clock, and the sound of that interval."""
         fps = self.options.fps
-        counter = math.floor(time.time() * fps) + 1
-        # Frames keep the monotonic clock, so that a step of the wall clock moves nothing.
-        offset = time.time() - time.monotonic()
+        counter = math.floor((time.monotonic() + WALL_CLOCK) * fps) + 1
+        behind = False
         while True:
-            due = counter / fps - offset
-            wait = due - time.monotonic()
+            wait = counter / fps - WALL_CLOCK - time.monotonic()
+            # Each pause is counted once, and not for each picture with which it is caught up.
+            was_behind, behind = behind, -wait > ANNOUNCED_PAUSE
+            if behind and not was_behind and not self.pausing["pictures"]:
+                self.pauses += 1
             if wait > 0:
                 time.sleep(wait)
-            elif -wait > LONGEST_CATCH_UP:
-                now = math.floor((time.monotonic() + offset) * fps) + 1
-                if now > counter + LONGEST_CATCH_UP * fps:
-                    with self.lock:
-                        self.skips.append([counter % 2**32, now % 2**32])
-                    counter = now
-                    continue
+            elif self.is_pause("pictures", -wait):
+                now = math.floor((time.monotonic() + WALL_CLOCK) * fps) + 1
+                with self.lock:
+                    self.skips.append([counter % 2**32, now % 2**32])
+                    # What comes now can be decoded without what came before the hole.
+                    self.key_due = True
+                counter = now
+                continue
             self.tick(counter, counter / fps)
             counter += 1
 
@@ -310,16 +330,21 @@ class Camera:
             # Slow frame rates have their sound in the same turns: a second of sound a second.
             picture = None if self.frozen or counter % self.every else self.painter.paint(shown)
             sent = False
+            force_key = self.key_due and picture is not None and self.held is None
             for feed in self.feeds:
                 at = feed.time_of(seconds)
                 if at is None:
                     continue
                 if picture is not None:
+                    if force_key:
+                        request = Gst.Structure.new_empty("GstForceKeyUnit")
+                        feed.video.send_event(Gst.Event.new_custom(Gst.EventType.CUSTOM_DOWNSTREAM, request))
                     self.push(feed.video, picture, at, Gst.SECOND // self.options.fps)
                     sent = True
                 if feed.metadata is not None:
                     self.push(feed.metadata, self.metadata_packet(feed, at), at, Gst.CLOCK_TIME_NONE)
             if sent:
+                self.key_due = self.key_due and not force_key
                 self.frames += 1
                 self.first_counter = shown if self.first_counter is None else self.first_counter
                 self.last_counter = shown
@@ -332,14 +357,13 @@ class Camera:
         rate = AUDIO_RATE[codec]
         samples = rate // 50
         tone = b"".join(struct.pack("<h", int(3000 * math.sin(2 * math.pi * 400 * n / rate))) for n in range(samples))
-        offset = time.time() - time.monotonic()
-        block = math.floor(time.time() * 50) + 1
+        block = math.floor((time.monotonic() + WALL_CLOCK) * 50) + 1
         while True:
-            wait = block / 50 - offset - time.monotonic()
+            wait = block / 50 - WALL_CLOCK - time.monotonic()
             if wait > 0:
                 time.sleep(wait)
-            elif -wait > LONGEST_CATCH_UP:
-                block = math.floor((time.monotonic() + offset) * 50) + 1
+            elif self.is_pause("sound", -wait):
+                block = math.floor((time.monotonic() + WALL_CLOCK) * 50) + 1
                 continue
             with self.lock:
                 for feed in self.feeds:
@@ -379,6 +403,7 @@ class Camera:
                     "firstCounter": self.first_counter,
                     "lastCounter": self.last_counter,
                     "skips": self.skips,
+                    "pauses": self.pauses,
                 }
         if what in ("freeze", "unfreeze"):
             with self.lock:
@@ -397,6 +422,9 @@ class Camera:
                 held, self.held = self.held or [], None
                 for late in held:
                     self.push(*late)
+            return {}
+        if what == "pause":
+            self.pausing = {"pictures": True, "sound": True}
             return {}
         if what in ("stopAudio", "startAudio"):
             self.silent = what == "stopAudio"
@@ -440,6 +468,7 @@ def parse():
     parser.add_argument("--metadata", action="store_true", help="an ONVIF metadata track")
     parser.add_argument("--transport", choices=["tcp", "udp", "any"], default="any")
     parser.add_argument("--unshared", action="store_true", help="an encoder for each client")
+    parser.add_argument("--refuse", action="store_true", help="DESCRIBEs are answered 404 until it is told otherwise")
     parser.add_argument("--auth", choices=["digest", "basic"], default="digest")
     parser.add_argument("--user")
     # The tests give it on standard input, so that it is in no process's arguments.

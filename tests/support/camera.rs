@@ -6,13 +6,15 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use serde_json::{Value, json};
 
-use super::process;
+use super::{free_port, process, wait};
 
 /// A camera that runs, or is killed for the moment.
 pub struct Camera {
     options: Vec<String>,
     credentials: Option<(String, String)>,
     running: Option<Running>,
+    /// Of those that were killed.
+    earlier_skips: Vec<(u32, u32)>,
     /// Where it listens; the same over restarts.
     pub port: u16,
     /// Its RTSP URL, without credentials.
@@ -23,6 +25,16 @@ struct Running {
     child: Child,
     stdin: ChildStdin,
     stdout: BufReader<ChildStdout>,
+}
+
+impl Running {
+    /// Sends a command; `None` when it has ended.
+    fn ask(&mut self, command: &Value) -> Option<Value> {
+        writeln!(self.stdin, "{command}").ok()?;
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).ok()?;
+        serde_json::from_str(&line).ok()
+    }
 }
 
 /// Counts that the camera keeps.
@@ -40,8 +52,11 @@ pub struct Stats {
     pub first_counter: Option<u32>,
     /// Counter of the last picture.
     pub last_counter: Option<u32>,
-    /// Counters that were left out because this process could not run (from, to; the end is not left out).
+    /// Counters that were left out because the camera's process was stopped, or could not run for very long (from, to; the end
+    /// is not left out). Those of processes that were killed stay here.
     pub skips: Vec<(u32, u32)>,
+    /// How often it sent nothing for 1.5 s and more since it was started, because a busy machine kept it from that.
+    pub pauses: u64,
 }
 
 impl Camera {
@@ -57,7 +72,10 @@ impl Camera {
 
     fn launch(options: &str, credentials: Option<(String, String)>) -> Self {
         let options = options.split_whitespace().map(str::to_owned).collect();
-        let mut camera = Self { options, credentials, running: None, port: 0, url: String::new() };
+        // A port of its own, so that nobody else gets it while the camera is killed.
+        let port = free_port();
+        let mut camera =
+            Self { options, credentials, running: None, earlier_skips: Vec::new(), port, url: String::new() };
         camera.run();
         camera
     }
@@ -68,9 +86,13 @@ impl Camera {
     }
 
     fn run(&mut self) {
+        self.run_with(&[]);
+    }
+
+    fn run_with(&mut self, more: &[&str]) {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/camera.py");
         let mut command = Command::new("/usr/bin/python3");
-        command.arg(script).args(["--port", &self.port.to_string()]).args(&self.options);
+        command.arg(script).args(["--port", &self.port.to_string()]).args(&self.options).args(more);
         if let Some((user, _)) = &self.credentials {
             command.args(["--user", user, "--password-stdin"]);
         }
@@ -93,10 +115,7 @@ impl Camera {
     /// Sends a command and returns its answer.
     pub fn ask(&mut self, command: &Value) -> Value {
         let running = self.running.as_mut().expect("the camera runs");
-        writeln!(running.stdin, "{command}").unwrap();
-        let mut line = String::new();
-        running.stdout.read_line(&mut line).unwrap();
-        let answer: Value = serde_json::from_str(&line).unwrap();
+        let answer = running.ask(command).unwrap_or_else(|| panic!("{command}: no answer from the camera"));
         assert!(answer.get("error").is_none(), "{command}: {answer}");
         answer
     }
@@ -130,7 +149,8 @@ impl Camera {
     pub fn stats(&mut self) -> Stats {
         let answer = self.ask(&json!({"do": "stats"}));
         let number = |name: &str| answer[name].as_u64().unwrap();
-        let skips = answer["skips"].as_array().unwrap();
+        let mut skips = self.earlier_skips.clone();
+        skips.extend(skips_in(&answer));
         Stats {
             connections: number("connections"),
             total_connections: number("totalConnections"),
@@ -138,12 +158,23 @@ impl Camera {
             frames: number("frames"),
             first_counter: as_counter(&answer["firstCounter"]),
             last_counter: as_counter(&answer["lastCounter"]),
-            skips: skips.iter().map(|skip| (as_counter(&skip[0]).unwrap(), as_counter(&skip[1]).unwrap())).collect(),
+            skips,
+            pauses: number("pauses"),
         }
     }
 
     /// Kills it as a power cut would; [`Self::restart`] brings it back on the same port.
     pub fn kill(&mut self) {
+        // What it has left out it takes with it. One that stands still does not answer.
+        if let Some(running) = self.running.as_mut().filter(|running| !process::is_stopped(running.child.id()))
+            && let Some(answer) = running.ask(&json!({"do": "stats"}))
+        {
+            self.earlier_skips.extend(skips_in(&answer));
+        }
+        self.end();
+    }
+
+    fn end(&mut self) {
         if let Some(mut running) = self.running.take() {
             let _ = running.child.kill();
             let _ = running.child.wait();
@@ -156,9 +187,17 @@ impl Camera {
         self.run();
     }
 
-    /// Stops the process; the kernel keeps its TCP connections.
-    pub fn pause(&self) {
+    /// The same, but nobody finds anything there until it is told otherwise (`refuse`): no connection comes before that.
+    pub fn restart_refusing(&mut self) {
+        self.kill();
+        self.run_with(&["--refuse"]);
+    }
+
+    /// Stops the process; the kernel keeps its TCP connections. What it misses is left out and not caught up with.
+    pub fn pause(&mut self) {
+        self.ask(&json!({"do": "pause"}));
         process::signal(self.pid(), "STOP");
+        wait("the camera stands still", || process::is_stopped(self.pid()).then_some(()));
     }
 
     /// Goes on after [`Self::pause`].
@@ -171,12 +210,17 @@ impl Camera {
     }
 }
 
+fn skips_in(stats: &Value) -> Vec<(u32, u32)> {
+    let skips = stats["skips"].as_array().unwrap();
+    skips.iter().map(|skip| (as_counter(&skip[0]).unwrap(), as_counter(&skip[1]).unwrap())).collect()
+}
+
 fn as_counter(value: &Value) -> Option<u32> {
     value.as_u64().and_then(|counter| u32::try_from(counter).ok())
 }
 
 impl Drop for Camera {
     fn drop(&mut self) {
-        self.kill();
+        self.end();
     }
 }

@@ -96,6 +96,8 @@ pub struct Seen {
     pub connections: usize,
     /// A session ended because nothing was heard of its client.
     pub expired: bool,
+    /// Up to when sound has been sent, since the beginning of the newest session.
+    pub sound_until: Duration,
 }
 
 /// The server; ended when dropped.
@@ -149,7 +151,7 @@ struct Paths {
 fn serve(
     connection: &TcpStream,
     script: &Script,
-    seen: &Mutex<Seen>,
+    seen: &Arc<Mutex<Seen>>,
     refusals: &AtomicUsize,
     stop: &Arc<AtomicBool>,
 ) -> Option<()> {
@@ -260,11 +262,11 @@ fn serve(
             writer.lock().unwrap().write_all(&(script.before)()).ok()?;
             let sender = Sender { writer: writer.clone(), paths: std::mem::take(&mut paths), stop: stop.clone() };
             let (script, connection) = (script.clone(), connection.try_clone().ok()?);
-            let heard = heard.clone();
+            let (heard, seen) = (heard.clone(), seen.clone());
             let expired = Arc::new(AtomicBool::new(false));
             let flag = expired.clone();
             std::thread::spawn(move || {
-                if sender.play(&script, &heard).is_none() {
+                if sender.play(&script, &heard, &seen).is_none() {
                     flag.store(true, Ordering::Relaxed);
                     let _ = connection.shutdown(Shutdown::Both);
                 }
@@ -332,7 +334,7 @@ impl Sender {
     }
 
     /// `None` when the client is gone, or was not heard of for the session's time-out.
-    fn play(&self, script: &Script, heard: &Mutex<Instant>) -> Option<()> {
+    fn play(&self, script: &Script, heard: &Mutex<Instant>, seen: &Mutex<Seen>) -> Option<()> {
         let film = &script.film;
         let begun = Instant::now();
         let begun_at = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
@@ -359,6 +361,7 @@ impl Sender {
                         self.send(1, false, &packet)?;
                         sound_sequence = sound_sequence.wrapping_add(1);
                         sound_sent += 1;
+                        seen.lock().unwrap().sound_until = sound_start + Duration::from_millis(20) * sound_sent;
                     }
                 }
                 if now >= due {
