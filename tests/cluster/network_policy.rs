@@ -54,17 +54,20 @@ fn caller(cluster: &Cluster, namespace: &str, name: &str, labels: &serde_json::V
     cluster.kubectl(&["wait", "pod", name, "--for=condition=Ready", "--timeout=240s", "--namespace", namespace]);
 }
 
-/// Whether an answer comes from there. Who is kept out waits for nothing; who cannot be asked is an error of the test.
+/// Whether an answer comes from there. Who is kept out waits for nothing; whoever could not be asked is asked again.
 fn reaches(cluster: &Cluster, (namespace, pod): (&str, &str), address: &str, port: u16) -> bool {
     let ask = format!(
         "exec 3<>/dev/tcp/{address}/{port} && printf 'GET /healthz HTTP/1.0\\r\\n\\r\\n' >&3 && read -r -u 3 line && [[ $line == HTTP/* ]]"
     );
     let say = r#"if timeout 3 bash -c "$0"; then echo answered; else echo refused; fi"#;
-    match cluster.kubectl(&["exec", pod, "--namespace", namespace, "--", "bash", "-c", say, &ask]).as_str() {
-        "answered" => true,
-        "refused" => false,
-        other => panic!("{namespace}/{pod} says {other:?}"),
-    }
+    let command = ["exec", pod, "--namespace", namespace, "--", "bash", "-c", say, &ask];
+    wait(&format!("{namespace}/{pod} to say whether it is answered"), || {
+        match cluster.try_kubectl(&command).ok()?.trim() {
+            "answered" => Some(true),
+            "refused" => Some(false),
+            _ => None,
+        }
+    })
 }
 
 /// Waits until one is let in: a busy machine may keep anybody from an answer for a while.
