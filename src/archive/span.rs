@@ -39,8 +39,10 @@ pub fn goes_on(file: &FileEntry, next: &FileEntry) -> bool {
 /// Whether `next` can be decoded behind `file`: it goes on there, or the camera sent nothing for a while, and then what needs what
 /// it had sent before. A file needs the one before it only where nothing is missing: else it would begin at a key frame.
 pub fn follows(file: &FileEntry, next: &FileEntry) -> bool {
-    let after_a_gap = file.gap_after.is_some() && next.dependent;
-    goes_on(file, next) || (after_a_gap && file.run == next.run && file.first_sequence < next.first_sequence)
+    // Sequences count the sound, too: where it is not recorded, some are missing.
+    let is_next = file.last_sequence.checked_add(1) == Some(next.first_sequence)
+        || (file.gap_after.is_some() && !next.codecs.contains(',') && file.first_sequence < next.first_sequence);
+    goes_on(file, next) || (next.dependent && file.run == next.run && is_next)
 }
 
 /// The pieces of `files` (ordered by run and sequence) that hold `from` to `to`, in order. What cannot be decoded by itself
@@ -84,7 +86,7 @@ pub struct PlaylistOptions<'a> {
 /// where there is nothing to play, because a playlist must not be empty.
 pub fn playlist(pieces: &[Piece<'_>], options: PlaylistOptions<'_>) -> Option<String> {
     let ranges = || pieces.iter().flat_map(|piece| piece.ranges);
-    let first = ranges().next()?;
+    ranges().next()?;
     let target = ranges().map(|range| (range.duration_micros.max(0) + 500_000) / 1_000_000).max().unwrap_or(0).max(1);
     let mut text = String::with_capacity(1024 + ranges().count() * 160);
     text.push_str("#EXTM3U\n#EXT-X-VERSION:7\n");
@@ -93,7 +95,9 @@ pub fn playlist(pieces: &[Piece<'_>], options: PlaylistOptions<'_>) -> Option<St
     if ranges().all(|range| range.independent) {
         text.push_str("#EXT-X-INDEPENDENT-SEGMENTS\n");
     }
-    let late = options.from.0 - first.start.0;
+    // In time that is played: a gap takes none.
+    let unwanted = |range: &ByteRange| (options.from.0 - range.start.0).clamp(0, range.duration_micros.max(0));
+    let late: i64 = ranges().map(unwanted).sum();
     if late > 0 {
         let _ = writeln!(text, "#EXT-X-START:TIME-OFFSET={},PRECISE=YES", seconds(late));
     }
@@ -214,6 +218,14 @@ pub(super) mod tests {
         assert_eq!(span(&files), [(70, false, false)], "it begins with a key frame");
         files[1].dependent = true;
         files[1].ranges[0].independent = false;
+        assert_eq!(span(&files), [(58, false, false), (70, false, true)]);
+        let from = UtcMicros(71 * SECOND);
+        let options = PlaylistOptions { from, gaps: &[], growing: false };
+        let text = playlist(&pieces(&files, from, UtcMicros(73 * SECOND)), options).unwrap_or_default();
+        assert!(text.contains("TIME-OFFSET=3.000000"), "a gap takes no time in a playlist\n{text}");
+        files[1].codecs = "avc1.640028,mp4a.40.2".into();
+        assert_eq!(span(&files), [(70, false, false)], "a file in between is missing");
+        files[1].first_sequence = files[0].last_sequence + 1;
         assert_eq!(span(&files), [(58, false, false), (70, false, true)]);
         files[1].run = RunId(2);
         assert_eq!(span(&files), [(70, false, false)], "another run has nothing to do with it");

@@ -226,7 +226,12 @@ impl Assembly {
             }
             video.distances.push_back(duration);
         }
-        self.watch_burst(arrival.monotonic, ticks_to_micros(i64::from(duration), timescale));
+        if !picture.continues {
+            let usual = self.video.as_ref().map_or(duration, Video::usual_distance);
+            let is_piece = ticks_to_micros(i64::from(duration), timescale) < PIECE_MICROS;
+            let pace = if is_piece { usual } else { duration };
+            self.watch_burst(arrival.monotonic, ticks_to_micros(i64::from(pace), timescale));
+        }
         self.add_picture(picture, configuration, decode_time, sample.composition_offset, duration);
         if self.run.is_none() {
             let first_key = self.pending.iter().position(|pending| pending.track == TrackKind::Video);
@@ -486,6 +491,11 @@ impl Assembly {
     /// The run that is open.
     pub fn run(&self) -> Option<RunId> {
         self.run.as_ref().map(|run| run.id)
+    }
+
+    /// How many ticks of the pictures' track are a second; 1 before its header.
+    pub fn video_timescale(&self) -> u32 {
+        self.video.as_ref().map_or(1, |video| video.timescale)
     }
 
     /// What the pictures are coded in, once the header is there.
@@ -752,6 +762,19 @@ mod tests {
         bench.sound(70);
         assert!(bench.frames().iter().all(|frame| frame.generation == 0) && bench.frames().len() == 41);
         assert_eq!(bench.assembly.deadline(), None);
+    }
+
+    #[test]
+    fn pieces_neither_end_a_burst_nor_keep_it_from_ending() {
+        let mut bench = Bench::new(false, 0);
+        let mut picture = |number: i64, at| {
+            bench.picture_at(number * 3600, 1, KEY, Bench::at(at)).expect("carried");
+            bench.picture_at(number * 3600 + 1, 3599, REST, Bench::at(at)).expect("carried");
+            bench.frames().len()
+        };
+        assert!((0..10).all(|number| picture(number, 1_000) == 0), "a burst");
+        let begun = (10..13).map(|number| picture(number, 1_000 + (number - 9) * 40_000)).max();
+        assert!(begun > Some(10), "it is over");
     }
 
     #[test]

@@ -246,11 +246,12 @@ impl Attempt<'_> {
                         known
                     }
                     (Event::Tracks(tracks), false) => assembly.audio_header(&tracks),
-                    (Event::Sample(sample), true)
-                        if replay.as_mut().is_some_and(|replay| replay.repeats(&sample.payload)) =>
-                    {
-                        again = true;
-                        Ok(())
+                    (Event::Sample(sample), true) if replay.is_some() => {
+                        let timescale = assembly.video_timescale();
+                        let new = replay.as_mut().map_or_else(Vec::new, |replay| replay.take(sample, timescale));
+                        again |= new.is_empty();
+                        pictures |= !new.is_empty();
+                        new.iter().try_for_each(|sample| assembly.video_sample(sample, arrival, effects))
                     }
                     (Event::Sample(_), false) if replay.as_ref().is_some_and(|replay| replay.is_repeating()) => Ok(()),
                     (Event::Sample(sample), true) => {
@@ -307,12 +308,17 @@ impl Attempt<'_> {
         let mut ended = Ended { reason, message, profile: self.profile, at_once: false, pictures_for, beyond: None };
         match stop {
             Stop::Exited => {
-                let conclusion = classify(lines, self.profile, pictures_for.is_some());
+                let only_again = pictures_for.is_none() && life.has_shown_again();
+                let conclusion = classify(lines, self.profile, pictures_for.is_some() || only_again);
                 ended.message = conclusion.message;
                 ended.profile = conclusion.profile;
                 ended.at_once = conclusion.at_once;
                 ended.reason = match conclusion.reason {
                     Some(reason) => reason,
+                    None if only_again => {
+                        ended.message = "the device shows again what it showed before, and ends".into();
+                        Reason::Stalled
+                    }
                     None => self.is_anybody_there(&mut ended.message).await,
                 };
             }

@@ -165,6 +165,11 @@ impl<'a> Life<'a> {
         self.shown_again = Some(Instant::now());
     }
 
+    /// Whether a picture came that was shown before.
+    pub const fn has_shown_again(&self) -> bool {
+        self.shown_again.is_some()
+    }
+
     /// Until when something must come, and what it means if nothing does; `None` when only time has to be noticed, by
     /// [`Self::tick`].
     pub fn deadline(&self) -> (Instant, Option<Overdue>) {

@@ -256,9 +256,9 @@ impl Unit<'_> {
             Driver::Native(target) => {
                 context.set_notice(READ_BY_FFMPEG, None);
                 let redactor = Redactor::new(address.into_iter().flat_map(|address| address.secrets));
-                native::Attempt { context, hub, ingest, target: &target, peer, redactor: &redactor, profile }
-                    .run()
-                    .await
+                let attempt =
+                    native::Attempt { context, hub, ingest, target: &target, peer, redactor: &redactor, profile };
+                Box::pin(attempt.run()).await
             }
             Driver::FFmpeg(instead) => {
                 let message = instead.map(|why| {
@@ -271,7 +271,8 @@ impl Unit<'_> {
                     Ok(invocation) => invocation,
                     Err(error) => return Ended::early(Reason::FFmpegFailed, error.to_string(), profile),
                 };
-                ffmpeg::Attempt { context, hub, ingest, invocation: &invocation, peer, profile }.run(replay).await
+                let attempt = ffmpeg::Attempt { context, hub, ingest, invocation: &invocation, peer, profile };
+                Box::pin(attempt.run(replay)).await
             }
         }
     }
