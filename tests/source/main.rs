@@ -97,13 +97,14 @@ async fn h264_with_aac(engine: Engine) {
     let (pictures, complaints) = seen.decode();
     assert_eq!((pictures, complaints.as_str()), (seen.video().len(), ""));
 
+    // What comes first may have a hole, where a client joins others of its camera; it is forgotten after some pictures.
+    let is_right = |rate: u32| (9_000..=11_000).contains(&rate);
     let report = unit
-        .until("measured", |report| report.media.as_ref().is_some_and(|media| media.frames_per_second_milli > 0))
+        .until("measured", |report| report.media.as_ref().is_some_and(|media| is_right(media.frames_per_second_milli)))
         .await;
     assert_eq!((report.state, report.reason), (UnitState::Running, Reason::Streaming));
     let media = report.media.unwrap();
     assert_eq!((media.video_codec.as_str(), media.width, media.audio_codec.as_deref()), ("H264", 320, Some("AAC")));
-    assert!((9_000..=11_000).contains(&media.frames_per_second_milli), "{}", media.frames_per_second_milli);
     assert_eq!(camera.stats().total_connections, others + 1);
     unit.stop().await;
     warm.stop().await;
