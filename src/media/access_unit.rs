@@ -331,16 +331,7 @@ mod tests {
         let mut header = Vec::new();
         let configuration = crate::media::frame::Configuration {
             generation: 0,
-            video: Arc::new(TrackConfiguration {
-                codec: Codec::H264,
-                timescale: 90_000,
-                sample_entry,
-                codec_string: String::new(),
-                width: 0,
-                height: 0,
-                sample_rate: 0,
-                channels: 0,
-            }),
+            video: TrackConfiguration::of_entry(Codec::H264, 90_000, sample_entry),
             audio: None,
         };
         header.extend_from_slice(&crate::media::fmp4::writer::write_header(&configuration, false));

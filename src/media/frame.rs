@@ -110,6 +110,24 @@ pub struct TrackConfiguration {
     pub channels: u16,
 }
 
+#[cfg(test)]
+impl TrackConfiguration {
+    /// What a file's header can say by its sample entry alone.
+    pub fn of_entry(codec: Codec, timescale: u32, sample_entry: Bytes) -> Arc<Self> {
+        let codec_string = String::new();
+        Arc::new(Self {
+            codec,
+            timescale,
+            sample_entry,
+            codec_string,
+            width: 0,
+            height: 0,
+            sample_rate: 0,
+            channels: 0,
+        })
+    }
+}
+
 /// The configuration of all tracks of a run from some frame on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Configuration {

@@ -26,22 +26,10 @@ const REST: &[u8] = &[0, 0, 0, 3, 0x65, 0x42, 0x01];
 fn tracks() -> Vec<Track> {
     let parsed = h264::parse_sequence_parameters(&SPS).expect("valid");
     let video_entry = h264::sample_entry(&parsed, &[Bytes::from_static(&SPS)], &[Bytes::from_static(&PPS)]);
-    let track = |codec, timescale, sample_entry| {
-        Arc::new(TrackConfiguration {
-            codec,
-            timescale,
-            sample_entry,
-            codec_string: String::new(),
-            width: 0,
-            height: 0,
-            sample_rate: 0,
-            channels: 0,
-        })
-    };
     let configuration = Configuration {
         generation: 0,
-        video: track(Codec::H264, 90_000, video_entry),
-        audio: Some(track(Codec::Aac, 48_000, Bytes::from_static(MP4A))),
+        video: TrackConfiguration::of_entry(Codec::H264, 90_000, video_entry),
+        audio: Some(TrackConfiguration::of_entry(Codec::Aac, 48_000, Bytes::from_static(MP4A))),
     };
     let mut reader = Reader::new(Limits::default());
     reader.feed(&write_header(&configuration, true));
