@@ -217,19 +217,18 @@ impl Assembly {
         // FFmpeg passes a picture on when the next one is there: it arrived when it ended.
         let verdict = self.observe(arrival, ticks_to_micros(end, timescale));
         let Some(video) = self.video.as_mut() else { return Ok(()) };
+        let is_piece = ticks_to_micros(i64::from(duration), timescale) < PIECE_MICROS;
         if matches!(verdict, Verdict::RanAhead(_)) {
             // The jump lies between this picture and the next one.
             duration = video.usual_distance();
-        } else if ticks_to_micros(i64::from(duration), timescale) >= PIECE_MICROS {
+        } else if !is_piece {
             if video.distances.len() == MEASURED {
                 video.distances.pop_front();
             }
             video.distances.push_back(duration);
         }
         if !picture.continues {
-            let usual = self.video.as_ref().map_or(duration, Video::usual_distance);
-            let is_piece = ticks_to_micros(i64::from(duration), timescale) < PIECE_MICROS;
-            let pace = if is_piece { usual } else { duration };
+            let pace = if is_piece { video.usual_distance() } else { duration };
             self.watch_burst(arrival.monotonic, ticks_to_micros(i64::from(pace), timescale));
         }
         self.add_picture(picture, configuration, decode_time, sample.composition_offset, duration);

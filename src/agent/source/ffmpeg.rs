@@ -246,20 +246,21 @@ impl Attempt<'_> {
                         known
                     }
                     (Event::Tracks(tracks), false) => assembly.audio_header(&tracks),
-                    (Event::Sample(sample), true) if replay.is_some() => {
-                        let timescale = assembly.video_timescale();
-                        let new = replay.as_mut().map_or_else(Vec::new, |replay| replay.take(sample, timescale));
-                        again |= new.is_empty();
-                        pictures |= !new.is_empty();
-                        new.iter().try_for_each(|sample| assembly.video_sample(sample, arrival, effects))
-                    }
-                    (Event::Sample(_), false) if replay.as_ref().is_some_and(|replay| replay.is_repeating()) => Ok(()),
                     (Event::Sample(sample), true) => {
-                        pictures = true;
-                        assembly.video_sample(&sample, arrival, effects)
+                        if let Some(replay) = replay {
+                            let new = replay.take(sample, assembly.video_timescale());
+                            again |= new.is_empty();
+                            pictures |= !new.is_empty();
+                            new.iter().try_for_each(|sample| assembly.video_sample(sample, arrival, effects))
+                        } else {
+                            pictures = true;
+                            assembly.video_sample(&sample, arrival, effects)
+                        }
                     }
                     (Event::Sample(sample), false) => {
-                        assembly.audio_sample(&sample, arrival, effects);
+                        if !replay.as_ref().is_some_and(|replay| replay.is_repeating()) {
+                            assembly.audio_sample(&sample, arrival, effects);
+                        }
                         Ok(())
                     }
                     (Event::Message { .. }, _) => Ok(()),
